@@ -1,0 +1,221 @@
+import { constants } from 'node:os';
+import type { XdpMode } from './link.ts';
+import type { Finding } from './validate.ts';
+
+export interface EbpfErrorOptions {
+  code: string;
+  errno?: number | undefined;
+  syscall?: string | undefined;
+  hint?: string | undefined;
+  cause?: unknown;
+}
+
+/**
+ * The base of every error that this package throws, except TypeError and RangeError for arguments of the wrong type
+ * or size. `code` is an errno name (`EBUSY`) or an `ERR_EBPF_*`, so that callers switch on it as with node:fs.
+ *
+ * @example
+ * try {
+ *   program.attachXdp({ iface: 'eth0' });
+ * } catch (error) {
+ *   if (error instanceof EbpfError && error.code === 'EBUSY') console.error(error.message, error.hint);
+ *   else throw error;
+ * }
+ */
+export class EbpfError extends Error {
+  readonly code: string;
+  /** Positive, where the kernel gave one. */
+  readonly errno?: number;
+  /** The system call or libbpf function that failed. */
+  readonly syscall?: string;
+  /** What to do about it, one sentence. */
+  readonly hint?: string;
+
+  constructor(message: string, options: EbpfErrorOptions) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = options.code;
+    if (options.errno !== undefined) this.errno = options.errno;
+    if (options.syscall !== undefined) this.syscall = options.syscall;
+    if (options.hint !== undefined) this.hint = options.hint;
+  }
+
+  static {
+    EbpfError.prototype.name = 'EbpfError';
+  }
+}
+
+/** A file or its bytes are not a loadable object; nothing was asked of the kernel. `findings` says which rules broke. */
+export class EbpfValidationError extends EbpfError {
+  readonly findings: readonly Finding[];
+
+  constructor(message: string, options: Partial<EbpfErrorOptions> & { findings: readonly Finding[] }) {
+    super(message, { code: 'ERR_EBPF_INVALID_OBJECT', ...options });
+    this.findings = options.findings;
+  }
+
+  static {
+    EbpfValidationError.prototype.name = 'EbpfValidationError';
+  }
+}
+
+/** The kernel refused to load an object, or it holds no program that fits. */
+export class EbpfLoadError extends EbpfError {
+  /** The program that was refused. */
+  readonly program?: string;
+  /** The line of the verifier's log that explains. */
+  readonly summary?: string;
+  /** The whole log. */
+  readonly verifierLog?: string;
+
+  constructor(
+    message: string,
+    options: EbpfErrorOptions & {
+      program?: string | undefined;
+      summary?: string | undefined;
+      verifierLog?: string | undefined;
+    },
+  ) {
+    super(message, options);
+    if (options.program !== undefined) this.program = options.program;
+    if (options.summary !== undefined) this.summary = options.summary;
+    if (options.verifierLog !== undefined) this.verifierLog = options.verifierLog;
+  }
+
+  static {
+    EbpfLoadError.prototype.name = 'EbpfLoadError';
+  }
+}
+
+/** Who holds a hook. Without CAP_SYS_ADMIN the kernel tells neither `name` nor `linkId`. */
+export interface Holder {
+  programId: number;
+  linkId?: number;
+  name?: string;
+}
+
+/** An attachment could not be made, changed or removed. Nothing that was attached has been touched. */
+export class EbpfAttachError extends EbpfError {
+  /** The interface, or what else was meant. */
+  readonly target: string;
+  /** Every mode that was tried, with the code it gave. */
+  readonly tried?: readonly { mode: XdpMode; code: string }[];
+  readonly holder?: Holder;
+
+  constructor(
+    message: string,
+    options: EbpfErrorOptions & {
+      target: string;
+      tried?: readonly { mode: XdpMode; code: string }[] | undefined;
+      holder?: Holder | undefined;
+    },
+  ) {
+    super(message, options);
+    this.target = options.target;
+    if (options.tried !== undefined) this.tried = options.tried;
+    if (options.holder !== undefined) this.holder = options.holder;
+  }
+
+  static {
+    EbpfAttachError.prototype.name = 'EbpfAttachError';
+  }
+}
+
+/** An operation on a map failed. An absent key is no error. */
+export class EbpfMapError extends EbpfError {
+  readonly map: string;
+
+  constructor(message: string, options: EbpfErrorOptions & { map: string }) {
+    super(message, options);
+    this.map = options.map;
+  }
+
+  static {
+    EbpfMapError.prototype.name = 'EbpfMapError';
+  }
+}
+
+/** The kernel said EPERM. `missing` names the capabilities that the process lacks for it; it may be empty. */
+export class EbpfPermissionError extends EbpfError {
+  readonly missing: readonly string[];
+
+  constructor(message: string, options: Partial<EbpfErrorOptions> & { missing: readonly string[] }) {
+    super(message, { code: 'EPERM', ...options });
+    this.missing = options.missing;
+  }
+
+  static {
+    EbpfPermissionError.prototype.name = 'EbpfPermissionError';
+  }
+}
+
+/** This platform, kernel or build cannot do it. */
+export class EbpfNotSupportedError extends EbpfError {
+  readonly feature: string;
+  readonly minKernel?: string;
+
+  constructor(
+    message: string,
+    options: Partial<EbpfErrorOptions> & { feature: string; minKernel?: string | undefined },
+  ) {
+    super(message, { code: 'ERR_EBPF_NOT_SUPPORTED', ...options });
+    this.feature = options.feature;
+    if (options.minKernel !== undefined) this.minKernel = options.minKernel;
+  }
+
+  static {
+    EbpfNotSupportedError.prototype.name = 'EbpfNotSupportedError';
+  }
+}
+
+/** A handle was used after close(), or a program in a state that does not allow the call. */
+export class EbpfStateError extends EbpfError {
+  readonly state: string;
+
+  constructor(message: string, options: Partial<EbpfErrorOptions> & { state: string }) {
+    super(message, { code: 'ERR_EBPF_STATE', ...options });
+    this.state = options.state;
+  }
+
+  static {
+    EbpfStateError.prototype.name = 'EbpfStateError';
+  }
+}
+
+/** What native code throws: native/errors.h. */
+export interface NativeFailure extends Error {
+  code?: string;
+  errno?: number;
+  operation: string;
+  log?: string[];
+}
+
+export function isNativeFailure(error: unknown): error is NativeFailure {
+  return error instanceof Error && typeof (error as Partial<NativeFailure>).operation === 'string';
+}
+
+// Two names share a number in a few places: the kernel's documentation uses these.
+const PREFERRED = ['EAGAIN', 'EDEADLK', 'EOPNOTSUPP'];
+const ERRNO_NAMES = new Map<number, string>([
+  // The kernel's own, which libc does not know: an operation that a map type does not have.
+  [524, 'ENOTSUPP'],
+  ...Object.entries(constants.errno).map(([name, number]) => [number, name] as const),
+  ...PREFERRED.map((name) => [(constants.errno as Record<string, number>)[name] ?? -1, name] as const),
+]);
+
+/** The name of a positive errno: `errnoName(16)` is `'EBUSY'`. */
+export function errnoName(errno: number): string {
+  return ERRNO_NAMES.get(errno) ?? `E${errno}`;
+}
+
+/** `error`'s code and words as the parts of a public error; a closed handle and any other error are thrown at once. */
+export function describeFailure(error: unknown): EbpfErrorOptions & { words: string; log: readonly string[] } {
+  if (!isNativeFailure(error)) throw error;
+  if (error.code === 'ERR_EBPF_CLOSED') throw new EbpfStateError(error.message, { state: 'closed' });
+  return {
+    code: error.code ?? errnoName(error.errno ?? 0),
+    errno: error.errno,
+    syscall: error.operation,
+    words: error.message.charAt(0).toLowerCase() + error.message.slice(1),
+    log: error.log ?? [],
+  };
+}

@@ -1,0 +1,163 @@
+import { closeSync, openSync, readSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { EbpfNotSupportedError } from './errors.ts';
+
+// The boundary: the one interface between lib/ and the addon, and the one place that opens it. What native code throws
+// is described in errors.ts.
+
+export interface NativeBinding {
+  readonly libbpfVersion: string;
+  loadObject(bytes: Uint8Array, name: string, verifierLog: boolean): Promise<NativeObject>;
+  loadObjectSync(bytes: Uint8Array, name: string, verifierLog: boolean): NativeObject;
+  inspect(bytes: Uint8Array): NativeInspection | { refused: NativeRefusal };
+  possibleCpus(): number;
+  programInfo(id: number): { id: number; name: string; type: string; tag: string };
+  programExists(id: number): boolean;
+  links(): NativeLinkInfo[];
+  interfaces(netns?: string | number): NativeInterface[];
+  setInterfaceUp(ifindex: number, netns?: string | number): void;
+  xdpQuery(ifindex: number, netns?: string | number): NativeXdpState;
+}
+
+export interface NativeObject {
+  programs(): NativeProgram[];
+  maps(): NativeMap[];
+  log(): string[];
+  close(): void;
+}
+
+export interface NativeProgram {
+  describe(): { name: string; section: string; type: string; id: number; tag: string; fd: number };
+  stats(): { runCount: number; runTimeNs: number; recursionMisses: number; verifiedInstructions: number };
+  run(
+    data: Uint8Array | undefined,
+    dataOut: Uint8Array | undefined,
+    ctx: Uint8Array | undefined,
+    repeat: number,
+    cpu: number | undefined,
+  ): { retval: number; durationNs: number; dataOutSize: number };
+  attachXdp(ifindex: number, mode: string, netns: string | number | undefined): NativeLink;
+  attachXdpNetlink(
+    ifindex: number,
+    mode: string,
+    netns: string | number | undefined,
+    replaceProgramId: number | undefined,
+    persist: boolean,
+  ): NativeLink;
+  close(): void;
+}
+
+export interface NativeLink {
+  info(): NativeLinkInfo;
+  update(program: NativeProgram, expected: NativeProgram | undefined): void;
+  detach(): void;
+  close(): void;
+}
+
+/** `programId` 0: nothing is attached there. A netlink attachment has no `id`. */
+export interface NativeLinkInfo {
+  type: string;
+  id?: number;
+  programId: number;
+  ifindex?: number;
+}
+
+export interface NativeMap {
+  describe(): {
+    name: string;
+    type: string;
+    id: number;
+    fd: number;
+    keySize: number;
+    valueSize: number;
+    maxEntries: number;
+    flags: number;
+    slotSize: number;
+  };
+  info(): { btf: boolean; frozen: boolean; memoryBytes: number };
+  getInto(key: Uint8Array | number, out: Uint8Array): boolean;
+  nextKey(previous: Uint8Array | number | undefined, out: Uint8Array): boolean;
+  close(): void;
+}
+
+export interface NativeInterface {
+  ifindex: number;
+  name: string;
+  up: boolean;
+}
+
+/** Program ids by mode, 0 for none; `features` are the NETDEV_XDP_ACT_* bits. */
+export interface NativeXdpState {
+  attachMode: number;
+  skb: number;
+  drv: number;
+  hw: number;
+  features: number;
+}
+
+export interface NativeRefusal {
+  rule: string;
+  message: string;
+  log: string[];
+}
+
+export interface NativeInspection {
+  license: string;
+  hasBtf: boolean;
+  coreRelocations: number;
+  programs: { name: string; section: string; type: string; instructions: number }[];
+  maps: { name: string; type: string; keySize: number; valueSize: number; maxEntries: number; flags: number }[];
+}
+
+const BUILT_HERE = '../build/Release/node_ebpf.node';
+const PREBUILT: Readonly<Record<string, string>> = {
+  'linux-x64-gnu': '../prebuilds/linux-x64-gnu.node',
+  'linux-x64-musl': '../prebuilds/linux-x64-musl.node',
+  'linux-arm64-gnu': '../prebuilds/linux-arm64-gnu.node',
+  'linux-arm64-musl': '../prebuilds/linux-arm64-musl.node',
+};
+
+let binding: NativeBinding | undefined;
+
+/** The addon, opened at the first use: importing the package works on any platform. */
+export function native(): NativeBinding {
+  binding ??= open();
+  return binding;
+}
+
+function open(): NativeBinding {
+  if (process.platform !== 'linux') {
+    throw new EbpfNotSupportedError(`eBPF needs Linux; this is ${process.platform}`, { feature: 'linux' });
+  }
+  const require = createRequire(import.meta.url);
+  const named = process.env['NODE_EBPF_BINARY'];
+  if (named) return require(named) as NativeBinding;
+
+  const platform = `linux-${process.arch}-${usesMusl() ? 'musl' : 'gnu'}`;
+  const failures: string[] = [];
+  for (const file of [BUILT_HERE, PREBUILT[platform]]) {
+    if (file === undefined) continue;
+    try {
+      return require(fileURLToPath(new URL(file, import.meta.url))) as NativeBinding;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') failures.push((error as Error).message);
+    }
+  }
+  const reason = failures.length > 0 ? failures.join('; ') : 'the package holds no binary for it';
+  throw new EbpfNotSupportedError(`the addon does not load on ${platform} (Node ${process.version}): ${reason}`, {
+    feature: 'addon',
+    hint: 'in a checkout of node-ebpf, `npm run setup` builds it',
+  });
+}
+
+// By the ELF interpreter in the head of node's own file: process.report would take several milliseconds.
+function usesMusl(): boolean {
+  const head = Buffer.alloc(4096);
+  const fd = openSync(process.execPath, 'r');
+  try {
+    return head.toString('latin1', 0, readSync(fd, head)).includes('/ld-musl-');
+  } finally {
+    closeSync(fd);
+  }
+}

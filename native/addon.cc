@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "addon.h"
+
+#include "inspect.h"
+#include "interface.h"
+#include "link.h"
+#include "log.h"
+#include "map.h"
+#include "object.h"
+#include "program.h"
+
+#include <bpf/libbpf.h>
+
+namespace node_ebpf {
+
+Addon::Addon(Napi::Env env)
+    : env_(env), object_(Napi::Persistent(Object::Define(env))), program_(Napi::Persistent(Program::Define(env))),
+      map_(Napi::Persistent(Map::Define(env))), link_(Napi::Persistent(Link::Define(env)))
+{
+	napi_add_env_cleanup_hook(env_, Cleanup, this);
+}
+
+Addon::~Addon() { napi_remove_env_cleanup_hook(env_, Cleanup, this); }
+
+void Addon::Cleanup(void *self)
+{
+	auto *addon = static_cast<Addon *>(self);
+	for (Link *link : addon->links_)
+		link->Release();
+	addon->links_.clear();
+}
+
+} // namespace node_ebpf
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports)
+{
+	using namespace node_ebpf;
+	LogCapture::Install();
+	env.SetInstanceData(new Addon(env));
+	DefineObjectFunctions(env, exports);
+	DefineProgramFunctions(env, exports);
+	DefineMapFunctions(env, exports);
+	DefineLinkFunctions(env, exports);
+	DefineInterfaceFunctions(env, exports);
+	DefineInspectFunctions(env, exports);
+	exports.Set("libbpfVersion", libbpf_version_string());
+	return exports;
+}
+
+NODE_API_MODULE(NODE_GYP_MODULE_NAME, Init)

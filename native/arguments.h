@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// What JS hands over, checked before any of it reaches the kernel. Each reader returns false with a TypeError or a
+// RangeError pending. lib/ has checked already, with better words: these are the bounds that memory safety rests on.
+#pragma once
+#include "napi_setup.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace node_ebpf {
+
+struct ByteSpan {
+	uint8_t *data = nullptr;
+	size_t size = 0;
+};
+
+// A Uint8Array of at least `minimum` bytes. A detached one has none.
+bool ReadBytes(napi_env env, napi_value value, const char *name, size_t minimum, ByteSpan *out);
+// A Uint8Array, or undefined or null for an absent one.
+bool ReadOptionalBytes(napi_env env, napi_value value, const char *name, ByteSpan *out);
+bool ReadUint32(napi_env env, napi_value value, const char *name, uint32_t *out);
+bool ReadString(napi_env env, napi_value value, const char *name, std::string *out);
+
+bool IsAbsent(napi_env env, napi_value value);
+
+} // namespace node_ebpf

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads an object file without a kernel: no bpf(2), no privilege.
+#pragma once
+#include "napi_setup.h"
+
+namespace node_ebpf {
+
+// JS: inspect(bytes)
+void DefineInspectFunctions(Napi::Env env, Napi::Object exports);
+
+} // namespace node_ebpf

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "interface.h"
+
+#include "arguments.h"
+#include "log.h"
+#include "options.h"
+
+#include <bpf/libbpf.h>
+#include <cerrno>
+#include <cstring>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+namespace node_ebpf {
+
+namespace {
+
+struct Interface {
+	uint32_t ifindex;
+	std::string name;
+	bool up;
+};
+
+// Returns 0 or a negative errno.
+int ListInterfaces(std::vector<Interface> *out)
+{
+	UniqueFd socket_fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+	if (!socket_fd.valid())
+		return -errno;
+	struct if_nameindex *list = if_nameindex();
+	if (!list)
+		return -errno;
+	for (struct if_nameindex *entry = list; entry->if_index != 0; entry++) {
+		struct ifreq request = {};
+		strncpy(request.ifr_name, entry->if_name, IFNAMSIZ - 1);
+		// One that went away in between is not listed.
+		if (ioctl(socket_fd.get(), SIOCGIFFLAGS, &request) == 0)
+			out->push_back({entry->if_index, entry->if_name, (request.ifr_flags & IFF_UP) != 0});
+	}
+	if_freenameindex(list);
+	return 0;
+}
+
+// Sets IFF_UP and no other flag: `ifi_change` names the only bit that changes.
+int SetUp(uint32_t ifindex)
+{
+	UniqueFd socket_fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+	if (!socket_fd.valid())
+		return -errno;
+	struct {
+		struct nlmsghdr header;
+		struct ifinfomsg link;
+	} request = {};
+	request.header.nlmsg_len = sizeof request;
+	request.header.nlmsg_type = RTM_NEWLINK;
+	request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	request.link.ifi_family = AF_UNSPEC;
+	request.link.ifi_index = static_cast<int>(ifindex);
+	request.link.ifi_flags = IFF_UP;
+	request.link.ifi_change = IFF_UP;
+	if (send(socket_fd.get(), &request, sizeof request, 0) < 0)
+		return -errno;
+	// The answer is one error message; the request it quotes is at its end and may be cut off.
+	struct {
+		struct nlmsghdr header;
+		struct nlmsgerr error;
+		char rest[256];
+	} answer = {};
+	ssize_t length = recv(socket_fd.get(), &answer, sizeof answer, 0);
+	if (length < 0)
+		return -errno;
+	if (static_cast<size_t>(length) < sizeof answer.header + sizeof answer.error.error ||
+	    answer.header.nlmsg_type != NLMSG_ERROR)
+		return -EPROTO;
+	return answer.error.error;
+}
+
+Napi::Value Interfaces(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	Netns netns;
+	if (!Netns::Read(env, info[0], &netns))
+		return env.Undefined();
+	std::vector<Interface> list;
+	int error = 0;
+	if (auto failure = netns.Run([&] { error = ListInterfaces(&list); }))
+		return failure->Throw(env);
+	if (error)
+		return Failure::FromErrno(error, "if_nameindex").Throw(env);
+	Napi::Array result = Napi::Array::New(env, list.size());
+	for (size_t i = 0; i < list.size(); i++) {
+		Napi::Object entry = Napi::Object::New(env);
+		entry.Set("ifindex", list[i].ifindex);
+		entry.Set("name", list[i].name);
+		entry.Set("up", list[i].up);
+		result.Set(static_cast<uint32_t>(i), entry);
+	}
+	return result;
+}
+
+Napi::Value SetInterfaceUp(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	uint32_t ifindex;
+	Netns netns;
+	if (!ReadUint32(env, info[0], "ifindex", &ifindex) || !Netns::Read(env, info[1], &netns))
+		return env.Undefined();
+	int error = 0;
+	if (auto failure = netns.Run([&] { error = SetUp(ifindex); }))
+		return failure->Throw(env);
+	if (error)
+		return Failure::FromErrno(error, "RTM_NEWLINK").Throw(env);
+	return env.Undefined();
+}
+
+Napi::Value XdpQuery(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	uint32_t ifindex;
+	Netns netns;
+	if (!ReadUint32(env, info[0], "ifindex", &ifindex) || !Netns::Read(env, info[1], &netns))
+		return env.Undefined();
+	XdpState state;
+	if (auto failure = QueryXdp(netns, static_cast<int>(ifindex), &state))
+		return failure->Throw(env);
+	Napi::Object result = Napi::Object::New(env);
+	result.Set("attachMode", static_cast<uint32_t>(state.attach_mode));
+	result.Set("skb", state.skb_program_id);
+	result.Set("drv", state.drv_program_id);
+	result.Set("hw", state.hw_program_id);
+	result.Set("features", static_cast<double>(state.features));
+	return result;
+}
+
+} // namespace
+
+std::optional<Failure> QueryXdp(const Netns &netns, int ifindex, XdpState *out)
+{
+	int error = 0;
+	std::vector<std::string> log;
+	auto query = [&] {
+		LogCapture capture;
+		auto opts = MakeOptions<struct bpf_xdp_query_opts>();
+		error = bpf_xdp_query(ifindex, 0, &opts);
+		out->features = error == 0 ? opts.feature_flags : 0;
+		if (error != 0 && error != -ENODEV && error != -EPERM) {
+			// libbpf asks for the features in a second question, which kernels before 6.3 and some
+			// sandboxes refuse; the first alone is the shorter struct's.
+			opts = {};
+			opts.sz = offsetof(struct bpf_xdp_query_opts, feature_flags);
+			error = bpf_xdp_query(ifindex, 0, &opts);
+		}
+		out->attach_mode = opts.attach_mode;
+		// With several modes attached the driver fills the per-mode ids; with one, only that one's.
+		out->skb_program_id = opts.skb_prog_id;
+		out->drv_program_id = opts.drv_prog_id;
+		out->hw_program_id = opts.hw_prog_id;
+		log = capture.Take();
+	};
+	if (auto failure = netns.Run(query))
+		return failure;
+	if (error)
+		return Failure::FromErrno(error, "bpf_xdp_query", std::move(log));
+	return std::nullopt;
+}
+
+void DefineInterfaceFunctions(Napi::Env env, Napi::Object exports)
+{
+	exports.Set("interfaces", Napi::Function::New(env, Interfaces, "interfaces"));
+	exports.Set("setInterfaceUp", Napi::Function::New(env, SetInterfaceUp, "setInterfaceUp"));
+	exports.Set("xdpQuery", Napi::Function::New(env, XdpQuery, "xdpQuery"));
+}
+
+} // namespace node_ebpf

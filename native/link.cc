@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "link.h"
+
+#include "arguments.h"
+#include "handle.h"
+#include "interface.h"
+#include "log.h"
+#include "options.h"
+#include "program.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <cerrno>
+#include <linux/if_link.h>
+
+namespace node_ebpf {
+
+namespace {
+
+int GetInfo(int fd, struct bpf_link_info *out)
+{
+	*out = {};
+	uint32_t length = sizeof *out;
+	return bpf_link_get_info_by_fd(fd, out, &length);
+}
+
+Napi::Object ToObject(Napi::Env env, const struct bpf_link_info &link_info)
+{
+	Napi::Object result = Napi::Object::New(env);
+	const char *type = libbpf_bpf_link_type_str(static_cast<enum bpf_link_type>(link_info.type));
+	result.Set("type", type ? std::string(type) : std::to_string(link_info.type));
+	result.Set("id", link_info.id);
+	result.Set("programId", link_info.prog_id);
+	if (link_info.type == BPF_LINK_TYPE_XDP)
+		result.Set("ifindex", link_info.xdp.ifindex);
+	return result;
+}
+
+Napi::Value Links(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	Napi::Array result = Napi::Array::New(env);
+	uint32_t id = 0, count = 0;
+	int error;
+	while ((error = bpf_link_get_next_id(id, &id)) == 0) {
+		UniqueFd fd(bpf_link_get_fd_by_id(id));
+		struct bpf_link_info link_info;
+		// One that went away between its id and its descriptor is not listed.
+		if (!fd.valid() && errno == ENOENT)
+			continue;
+		error = fd.valid() ? GetInfo(fd.get(), &link_info) : -errno;
+		if (error)
+			break;
+		result.Set(count++, ToObject(env, link_info));
+	}
+	if (error != -ENOENT)
+		return Failure::FromErrno(error, "bpf_link_get_next_id").Throw(env);
+	return result;
+}
+
+} // namespace
+
+std::optional<Failure> XdpNetlink::Set(int program_fd, int expected_fd) const
+{
+	int error = 0;
+	std::vector<std::string> log;
+	auto set = [&] {
+		LogCapture capture;
+		auto opts = MakeOptions<struct bpf_xdp_attach_opts>();
+		uint32_t flags = mode;
+		if (expected_fd >= 0) {
+			opts.old_prog_fd = expected_fd;
+			flags |= XDP_FLAGS_REPLACE;
+		} else {
+			flags |= XDP_FLAGS_UPDATE_IF_NOEXIST;
+		}
+		error = bpf_xdp_attach(ifindex, program_fd, flags, &opts);
+		log = capture.Take();
+	};
+	if (auto failure = netns.Run(set))
+		return failure;
+	if (error)
+		return Failure::FromErrno(error, "bpf_xdp_attach", std::move(log));
+	return std::nullopt;
+}
+
+std::optional<Failure> XdpNetlink::Remove() const { return Set(-1, program.get()); }
+
+std::optional<Failure> XdpNetlink::ProgramId(uint32_t *out) const
+{
+	XdpState state;
+	if (auto failure = QueryXdp(netns, ifindex, &state))
+		return failure;
+	*out = mode == XDP_FLAGS_SKB_MODE   ? state.skb_program_id
+	       : mode == XDP_FLAGS_DRV_MODE ? state.drv_program_id
+					    : state.hw_program_id;
+	return std::nullopt;
+}
+
+Napi::Function Link::Define(Napi::Env env)
+{
+	return DefineClass(env, "NativeLink",
+			   {
+				   InstanceMethod("info", &Link::Info),
+				   InstanceMethod("update", &Link::Update),
+				   InstanceMethod("detach", &Link::Detach),
+				   InstanceMethod("close", &Link::Close),
+			   });
+}
+
+Napi::Value Link::New(Napi::Env env, UniqueFd fd)
+{
+	return Construct<Link>(env, LinkInit{std::move(fd), std::nullopt});
+}
+
+Napi::Value Link::New(Napi::Env env, XdpNetlink xdp)
+{
+	LinkInit init;
+	init.xdp = std::move(xdp);
+	return Construct<Link>(env, std::move(init));
+}
+
+Link::Link(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Link>(info), env_(info.Env())
+{
+	LinkInit init;
+	if (!TakeInit(info, &init))
+		return;
+	fd_ = std::move(init.fd);
+	xdp_ = std::move(init.xdp);
+	if (xdp_)
+		Addon::Of(env_).Track(this);
+}
+
+Link::~Link()
+{
+	if (!xdp_)
+		return;
+	Addon::Of(env_).Forget(this);
+	Release();
+}
+
+void Link::Release()
+{
+	if (xdp_ && !xdp_->persist)
+		xdp_->Remove(); // nobody is left to tell; a program that is no longer ours stays
+	xdp_.reset();
+	fd_.Reset();
+}
+
+// info(): { type, programId, id?, ifindex? }; programId 0: nothing is attached there now.
+Napi::Value Link::Info(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!open())
+		return ThrowClosed(env, "link");
+	if (xdp_) {
+		uint32_t program_id = 0;
+		if (auto failure = xdp_->ProgramId(&program_id))
+			return failure->Throw(env);
+		Napi::Object result = Napi::Object::New(env);
+		result.Set("type", "xdp");
+		result.Set("programId", program_id);
+		result.Set("ifindex", xdp_->ifindex);
+		return result;
+	}
+	struct bpf_link_info link_info;
+	int error = GetInfo(fd_.get(), &link_info);
+	if (error)
+		return Failure::FromErrno(error, "bpf_link_get_info_by_fd").Throw(env);
+	return ToObject(env, link_info);
+}
+
+// update(program, expected | undefined)
+Napi::Value Link::Update(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!open())
+		return ThrowClosed(env, "link");
+	Program *program = Program::FromValue(env, info[0]);
+	if (!program)
+		return env.Undefined();
+	Program *expected = nullptr;
+	if (!IsAbsent(env, info[1]) && !(expected = Program::FromValue(env, info[1])))
+		return env.Undefined();
+	if (xdp_) {
+		UniqueFd next = UniqueFd::Duplicate(program->fd());
+		if (!next.valid())
+			return Failure::FromErrno(errno, "dup").Throw(env);
+		if (auto failure = xdp_->Set(next.get(), expected ? expected->fd() : xdp_->program.get()))
+			return failure->Throw(env);
+		xdp_->program = std::move(next);
+		return env.Undefined();
+	}
+	auto opts = MakeOptions<struct bpf_link_update_opts>();
+	if (expected) {
+		opts.flags = BPF_F_REPLACE;
+		opts.old_prog_fd = static_cast<uint32_t>(expected->fd());
+	}
+	int error = bpf_link_update(fd_.get(), program->fd(), &opts);
+	if (error)
+		return Failure::FromErrno(error, "bpf_link_update").Throw(env);
+	return env.Undefined();
+}
+
+// detach(): whatever comes, the handle stays usable for close().
+Napi::Value Link::Detach(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!open())
+		return ThrowClosed(env, "link");
+	if (xdp_) {
+		if (auto failure = xdp_->Remove())
+			return failure->Throw(env);
+		Addon::Of(env).Forget(this);
+		xdp_.reset();
+		return env.Undefined();
+	}
+	// BPF_LINK_DETACH (5.9) takes effect before it returns; the last close of a descriptor may be deferred.
+	int error = bpf_link_detach(fd_.get());
+	if (error)
+		return Failure::FromErrno(error, "bpf_link_detach").Throw(env);
+	return env.Undefined();
+}
+
+// close(): gives up the handle and leaves the attachment to whoever else holds it.
+Napi::Value Link::Close(const Napi::CallbackInfo &info)
+{
+	fd_.Reset();
+	if (xdp_) {
+		Addon::Of(info.Env()).Forget(this);
+		xdp_.reset();
+	}
+	return info.Env().Undefined();
+}
+
+void DefineLinkFunctions(Napi::Env env, Napi::Object exports)
+{
+	exports.Set("links", Napi::Function::New(env, Links, "links"));
+}
+
+} // namespace node_ebpf

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "object.h"
+
+#include "arguments.h"
+#include "handle.h"
+#include "log.h"
+#include "options.h"
+#include "map.h"
+#include "program.h"
+
+#include <bpf/libbpf.h>
+#include <cerrno>
+
+namespace node_ebpf {
+
+namespace {
+
+// Opens and loads: system calls alone, on whichever thread calls it.
+std::optional<Failure> Load(const LoadRequest &request, ObjectInit *out)
+{
+	LogCapture capture(request.verifier_log);
+	auto opts = MakeOptions<struct bpf_object_open_opts>();
+	opts.object_name = request.name.c_str();
+	opts.kernel_log_level = request.verifier_log ? 1 : 0;
+	ObjectPointer object(bpf_object__open_mem(request.bytes.data(), request.bytes.size(), &opts));
+	if (!object)
+		return Failure::FromErrno(errno, "bpf_object__open_mem", capture.Take());
+	int error = bpf_object__load(object.get());
+	if (error)
+		return Failure::FromErrno(error, "bpf_object__load", capture.Take());
+	out->object = std::move(object);
+	out->log = capture.Take();
+	return std::nullopt;
+}
+
+bool ReadRequest(const Napi::CallbackInfo &info, LoadRequest *out)
+{
+	ByteSpan bytes;
+	if (!ReadBytes(info.Env(), info[0], "source", 0, &bytes) ||
+	    !ReadString(info.Env(), info[1], "name", &out->name))
+		return false;
+	out->bytes.assign(bytes.data, bytes.data + bytes.size);
+	out->verifier_log = info[2].ToBoolean();
+	return true;
+}
+
+// A load can take a second of the verifier's time: it runs on the pool, and the promise settles on the JS thread. An
+// env that ends first drops the worker, and the object in it closes.
+class LoadWorker : public Napi::AsyncWorker {
+public:
+	LoadWorker(Napi::Env env, LoadRequest request)
+	    : Napi::AsyncWorker(env, "node-ebpf:load"), deferred_(env), request_(std::move(request))
+	{
+	}
+	Napi::Promise Promise() const { return deferred_.Promise(); }
+
+private:
+	void Execute() override { failure_ = Load(request_, &result_); }
+	void OnOK() override
+	{
+		Napi::Env env = Env();
+		if (failure_) {
+			deferred_.Reject(failure_->ToError(env).Value());
+			return;
+		}
+		Napi::Value object = Object::New(env, std::move(result_));
+		if (env.IsExceptionPending())
+			deferred_.Reject(env.GetAndClearPendingException().Value());
+		else
+			deferred_.Resolve(object);
+	}
+
+	Napi::Promise::Deferred deferred_;
+	LoadRequest request_;
+	ObjectInit result_;
+	std::optional<Failure> failure_;
+};
+
+Napi::Value LoadObject(const Napi::CallbackInfo &info)
+{
+	LoadRequest request;
+	if (!ReadRequest(info, &request))
+		return info.Env().Undefined();
+	auto *worker = new LoadWorker(info.Env(), std::move(request)); // deletes itself when done
+	worker->Queue();
+	return worker->Promise();
+}
+
+Napi::Value LoadObjectSync(const Napi::CallbackInfo &info)
+{
+	LoadRequest request;
+	if (!ReadRequest(info, &request))
+		return info.Env().Undefined();
+	ObjectInit init;
+	if (auto failure = Load(request, &init))
+		return failure->Throw(info.Env());
+	return Object::New(info.Env(), std::move(init));
+}
+
+} // namespace
+
+void ObjectCloser::operator()(struct bpf_object *object) const { bpf_object__close(object); }
+
+Napi::Function Object::Define(Napi::Env env)
+{
+	return DefineClass(env, "NativeObject",
+			   {
+				   InstanceMethod("programs", &Object::Programs),
+				   InstanceMethod("maps", &Object::Maps),
+				   InstanceMethod("log", &Object::Log),
+				   InstanceMethod("close", &Object::Close),
+			   });
+}
+
+Napi::Value Object::New(Napi::Env env, ObjectInit init) { return Construct<Object>(env, std::move(init)); }
+
+Object::Object(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Object>(info)
+{
+	ObjectInit init;
+	if (!TakeInit(info, &init))
+		return;
+	object_ = std::move(init.object);
+	log_ = std::move(init.log);
+}
+
+// programs(): a handle for each, with a descriptor of its own, so that handles close in any order.
+Napi::Value Object::Programs(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!object_)
+		return ThrowClosed(env, "object");
+	Napi::Array result = Napi::Array::New(env);
+	uint32_t count = 0;
+	struct bpf_program *program;
+	bpf_object__for_each_program(program, object_.get())
+	{
+		if (bpf_program__fd(program) < 0) // not loaded, by its own SEC("?…")
+			continue;
+		UniqueFd fd = UniqueFd::Duplicate(bpf_program__fd(program));
+		if (!fd.valid())
+			return Failure::FromErrno(errno, "dup").Throw(env);
+		Napi::Value handle = Program::New(env, std::move(fd), bpf_program__name(program),
+						  bpf_program__section_name(program));
+		if (env.IsExceptionPending())
+			return env.Undefined();
+		result.Set(count++, handle);
+	}
+	return result;
+}
+
+Napi::Value Object::Maps(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!object_)
+		return ThrowClosed(env, "object");
+	Napi::Array result = Napi::Array::New(env);
+	uint32_t count = 0;
+	struct bpf_map *map;
+	bpf_object__for_each_map(map, object_.get())
+	{
+		if (bpf_map__fd(map) < 0)
+			continue;
+		UniqueFd fd = UniqueFd::Duplicate(bpf_map__fd(map));
+		if (!fd.valid())
+			return Failure::FromErrno(errno, "dup").Throw(env);
+		Napi::Value handle = Map::New(env, std::move(fd), bpf_map__name(map));
+		if (env.IsExceptionPending())
+			return env.Undefined();
+		result.Set(count++, handle);
+	}
+	return result;
+}
+
+// log(): what libbpf said while it loaded.
+Napi::Value Object::Log(const Napi::CallbackInfo &info)
+{
+	Napi::Array result = Napi::Array::New(info.Env(), log_.size());
+	for (size_t i = 0; i < log_.size(); i++)
+		result.Set(static_cast<uint32_t>(i), log_[i]);
+	return result;
+}
+
+Napi::Value Object::Close(const Napi::CallbackInfo &info)
+{
+	object_.reset();
+	return info.Env().Undefined();
+}
+
+void DefineObjectFunctions(Napi::Env env, Napi::Object exports)
+{
+	exports.Set("loadObject", Napi::Function::New(env, LoadObject, "loadObject"));
+	exports.Set("loadObjectSync", Napi::Function::New(env, LoadObjectSync, "loadObjectSync"));
+}
+
+} // namespace node_ebpf

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include "errors.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+struct bpf_object;
+
+namespace node_ebpf {
+
+struct ObjectCloser {
+	void operator()(struct bpf_object *object) const;
+};
+using ObjectPointer = std::unique_ptr<struct bpf_object, ObjectCloser>;
+
+struct LoadRequest {
+	std::vector<uint8_t> bytes; // a copy: the caller's may change while the pool works
+	std::string name;
+	bool verifier_log = false; // keep the verifier's log of programs that load, too
+};
+
+struct ObjectInit {
+	ObjectPointer object;
+	std::vector<std::string> log;
+};
+
+class Object : public Napi::ObjectWrap<Object> {
+public:
+	static Napi::Function Define(Napi::Env env);
+	static Napi::Value New(Napi::Env env, ObjectInit init);
+
+	explicit Object(const Napi::CallbackInfo &info);
+
+private:
+	Napi::Value Programs(const Napi::CallbackInfo &info);
+	Napi::Value Maps(const Napi::CallbackInfo &info);
+	Napi::Value Log(const Napi::CallbackInfo &info);
+	Napi::Value Close(const Napi::CallbackInfo &info);
+
+	ObjectPointer object_;
+	std::vector<std::string> log_;
+};
+
+// JS: loadObject(bytes, name, verifierLog): Promise, loadObjectSync(…)
+void DefineObjectFunctions(Napi::Env env, Napi::Object exports);
+
+} // namespace node_ebpf

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "program.h"
+
+#include "arguments.h"
+#include "handle.h"
+#include "link.h"
+#include "log.h"
+#include "options.h"
+#include "netns.h"
+#include "type_tags.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <cerrno>
+#include <linux/if_link.h>
+
+namespace node_ebpf {
+
+namespace {
+
+std::string TypeName(uint32_t type)
+{
+	const char *name = libbpf_bpf_prog_type_str(static_cast<enum bpf_prog_type>(type));
+	return name ? name : std::to_string(type);
+}
+
+std::string Hex(const uint8_t *bytes, size_t size)
+{
+	static const char digits[] = "0123456789abcdef";
+	std::string text;
+	for (size_t i = 0; i < size; i++) {
+		text += digits[bytes[i] >> 4];
+		text += digits[bytes[i] & 15];
+	}
+	return text;
+}
+
+int GetInfo(int fd, struct bpf_prog_info *out)
+{
+	*out = {};
+	uint32_t length = sizeof *out;
+	return bpf_prog_get_info_by_fd(fd, out, &length);
+}
+
+bool ReadXdpMode(napi_env env, napi_value value, uint32_t *out)
+{
+	std::string mode;
+	if (!ReadString(env, value, "mode", &mode))
+		return false;
+	if (mode == "skb")
+		*out = XDP_FLAGS_SKB_MODE;
+	else if (mode == "drv")
+		*out = XDP_FLAGS_DRV_MODE;
+	else if (mode == "hw")
+		*out = XDP_FLAGS_HW_MODE;
+	else {
+		napi_throw_type_error(env, "ERR_INVALID_ARG_VALUE", "Expected skb, drv or hw for mode");
+		return false;
+	}
+	return true;
+}
+
+// programInfo(id): what the kernel knows of any program on this machine (needs CAP_SYS_ADMIN).
+Napi::Value ProgramInfo(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	uint32_t id;
+	if (!ReadUint32(env, info[0], "id", &id))
+		return env.Undefined();
+	UniqueFd fd(bpf_prog_get_fd_by_id(id));
+	if (!fd.valid())
+		return Failure::FromErrno(errno, "bpf_prog_get_fd_by_id").Throw(env);
+	struct bpf_prog_info prog_info;
+	int error = GetInfo(fd.get(), &prog_info);
+	if (error)
+		return Failure::FromErrno(error, "bpf_prog_get_info_by_fd").Throw(env);
+	Napi::Object result = Napi::Object::New(env);
+	result.Set("id", prog_info.id);
+	result.Set("name", prog_info.name);
+	result.Set("type", TypeName(prog_info.type));
+	result.Set("tag", Hex(prog_info.tag, sizeof prog_info.tag));
+	return result;
+}
+
+// programExists(id): asked through the id before it, so that no reference is taken, not even for a moment.
+Napi::Value ProgramExists(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	uint32_t id;
+	if (!ReadUint32(env, info[0], "id", &id))
+		return env.Undefined();
+	uint32_t next = 0;
+	int error = id == 0 ? -ENOENT : bpf_prog_get_next_id(id - 1, &next);
+	if (error && error != -ENOENT)
+		return Failure::FromErrno(error, "bpf_prog_get_next_id").Throw(env);
+	return Napi::Boolean::New(env, error == 0 && next == id);
+}
+
+} // namespace
+
+Napi::Function Program::Define(Napi::Env env)
+{
+	return DefineClass(env, "NativeProgram",
+			   {
+				   InstanceMethod("describe", &Program::Describe),
+				   InstanceMethod("stats", &Program::Stats),
+				   InstanceMethod("run", &Program::Run),
+				   InstanceMethod("attachXdp", &Program::AttachXdp),
+				   InstanceMethod("attachXdpNetlink", &Program::AttachXdpNetlink),
+				   InstanceMethod("close", &Program::Close),
+			   });
+}
+
+Napi::Value Program::New(Napi::Env env, UniqueFd fd, std::string name, std::string section)
+{
+	return Construct<Program>(env, ProgramInit{std::move(fd), std::move(name), std::move(section)});
+}
+
+Program *Program::FromValue(Napi::Env env, Napi::Value value)
+{
+	if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kProgramTag)) {
+		Napi::TypeError::New(env, "Expected a program").ThrowAsJavaScriptException();
+		return nullptr;
+	}
+	Program *program = Unwrap(value.As<Napi::Object>());
+	if (!program->fd_.valid()) {
+		ThrowClosed(env, "program");
+		return nullptr;
+	}
+	return program;
+}
+
+Program::Program(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Program>(info)
+{
+	ProgramInit init;
+	if (!TakeInit(info, &init))
+		return;
+	info.This().As<Napi::Object>().TypeTag(&kProgramTag);
+	fd_ = std::move(init.fd);
+	name_ = std::move(init.name);
+	section_ = std::move(init.section);
+}
+
+Napi::Value Program::Describe(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!fd_.valid())
+		return ThrowClosed(env, "program");
+	struct bpf_prog_info prog_info;
+	int error = GetInfo(fd_.get(), &prog_info);
+	if (error)
+		return Failure::FromErrno(error, "bpf_prog_get_info_by_fd").Throw(env);
+	Napi::Object result = Napi::Object::New(env);
+	result.Set("name", name_.empty() ? std::string(prog_info.name) : name_);
+	result.Set("section", section_);
+	result.Set("type", TypeName(prog_info.type));
+	result.Set("id", prog_info.id);
+	result.Set("tag", Hex(prog_info.tag, sizeof prog_info.tag));
+	result.Set("fd", fd_.get());
+	return result;
+}
+
+Napi::Value Program::Stats(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!fd_.valid())
+		return ThrowClosed(env, "program");
+	struct bpf_prog_info prog_info;
+	int error = GetInfo(fd_.get(), &prog_info);
+	if (error)
+		return Failure::FromErrno(error, "bpf_prog_get_info_by_fd").Throw(env);
+	Napi::Object result = Napi::Object::New(env);
+	result.Set("runCount", static_cast<double>(prog_info.run_cnt));
+	result.Set("runTimeNs", static_cast<double>(prog_info.run_time_ns));
+	result.Set("recursionMisses", static_cast<double>(prog_info.recursion_misses));
+	result.Set("verifiedInstructions", prog_info.verified_insns);
+	return result;
+}
+
+// run(data, dataOut, ctx, repeat, cpu | undefined)
+Napi::Value Program::Run(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!fd_.valid())
+		return ThrowClosed(env, "program");
+	ByteSpan data, data_out, context;
+	uint32_t repeat;
+	if (!ReadOptionalBytes(env, info[0], "data", &data) ||
+	    !ReadOptionalBytes(env, info[1], "dataOut", &data_out) ||
+	    !ReadOptionalBytes(env, info[2], "ctx", &context) || !ReadUint32(env, info[3], "repeat", &repeat))
+		return env.Undefined();
+	auto opts = MakeOptions<struct bpf_test_run_opts>();
+	opts.data_in = data.data;
+	opts.data_size_in = static_cast<uint32_t>(data.size);
+	opts.data_out = data_out.data;
+	opts.data_size_out = static_cast<uint32_t>(data_out.size);
+	opts.ctx_in = context.data;
+	opts.ctx_size_in = static_cast<uint32_t>(context.size);
+	opts.repeat = static_cast<int>(repeat);
+	if (!IsAbsent(env, info[4])) {
+		if (!ReadUint32(env, info[4], "cpu", &opts.cpu))
+			return env.Undefined();
+		opts.flags = BPF_F_TEST_RUN_ON_CPU;
+	}
+	int error = bpf_prog_test_run_opts(fd_.get(), &opts);
+	// ENOSPC: it ran, and `dataOut` holds what fitted.
+	if (error && !(error == -ENOSPC && data_out.data))
+		return Failure::FromErrno(error, "bpf_prog_test_run").Throw(env);
+	Napi::Object result = Napi::Object::New(env);
+	result.Set("retval", opts.retval);
+	result.Set("durationNs", opts.duration);
+	result.Set("dataOutSize", opts.data_size_out);
+	return result;
+}
+
+// attachXdp(ifindex, mode, netns): a link.
+Napi::Value Program::AttachXdp(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!fd_.valid())
+		return ThrowClosed(env, "program");
+	uint32_t ifindex, mode;
+	Netns netns;
+	if (!ReadUint32(env, info[0], "ifindex", &ifindex) || !ReadXdpMode(env, info[1], &mode) ||
+	    !Netns::Read(env, info[2], &netns))
+		return env.Undefined();
+	int link_fd = -1;
+	auto attach = [&] {
+		auto opts = MakeOptions<struct bpf_link_create_opts>();
+		opts.flags = mode;
+		link_fd = bpf_link_create(fd_.get(), static_cast<int>(ifindex), BPF_XDP, &opts);
+	};
+	if (auto failure = netns.Run(attach))
+		return failure->Throw(env);
+	if (link_fd < 0)
+		return Failure::FromErrno(link_fd, "bpf_link_create").Throw(env);
+	return Link::New(env, UniqueFd(link_fd));
+}
+
+// attachXdpNetlink(ifindex, mode, netns, replaceProgramId | undefined, persist): an attachment without a link, which
+// the kernel keeps until somebody takes it off.
+Napi::Value Program::AttachXdpNetlink(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!fd_.valid())
+		return ThrowClosed(env, "program");
+	uint32_t ifindex;
+	XdpNetlink hook;
+	UniqueFd replaced;
+	if (!ReadUint32(env, info[0], "ifindex", &ifindex) || !ReadXdpMode(env, info[1], &hook.mode) ||
+	    !Netns::Read(env, info[2], &hook.netns))
+		return env.Undefined();
+	if (!IsAbsent(env, info[3])) {
+		uint32_t id;
+		if (!ReadUint32(env, info[3], "replace", &id))
+			return env.Undefined();
+		replaced = UniqueFd(bpf_prog_get_fd_by_id(id));
+		if (!replaced.valid())
+			return Failure::FromErrno(errno, "bpf_prog_get_fd_by_id").Throw(env);
+	}
+	hook.ifindex = static_cast<int>(ifindex);
+	hook.persist = info[4].ToBoolean();
+	hook.program = UniqueFd::Duplicate(fd_.get());
+	if (!hook.program.valid())
+		return Failure::FromErrno(errno, "dup").Throw(env);
+	if (auto failure = hook.Set(fd_.get(), replaced.get()))
+		return failure->Throw(env);
+	return Link::New(env, std::move(hook));
+}
+
+Napi::Value Program::Close(const Napi::CallbackInfo &info)
+{
+	fd_.Reset();
+	return info.Env().Undefined();
+}
+
+void DefineProgramFunctions(Napi::Env env, Napi::Object exports)
+{
+	exports.Set("programInfo", Napi::Function::New(env, ProgramInfo, "programInfo"));
+	exports.Set("programExists", Napi::Function::New(env, ProgramExists, "programExists"));
+}
+
+} // namespace node_ebpf

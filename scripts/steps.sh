@@ -1,0 +1,124 @@
+# shellcheck shell=bash
+# Sourced by the other scripts: the tree's folders, plain error sentences, and steps that run only when their inputs changed.
+set -euo pipefail
+# One order of file names and one language of messages, whatever the user's locale: hashes are made from both.
+export LC_ALL=C
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=$root/.cache
+cd "$root"
+
+die() {
+	printf '%s\n' "$*" >&2
+	exit 1
+}
+
+have() {
+	command -v "$1" >/dev/null 2>&1
+}
+
+jobs() {
+	nproc 2>/dev/null || echo 2
+}
+
+# One hash over names, modes and contents of files and folders (those that exist), and over the extra words in $salt.
+hash_of() {
+	local path files=()
+	for path in "$@"; do
+		[[ -e $path ]] && files+=("$path")
+	done
+	{
+		printf '%s\n' "${salt-}"
+		if ((${#files[@]})); then
+			find -L "${files[@]}" -type f -print0 | sort -z | xargs -0 sha256sum
+		fi
+	} | sha256sum | cut -c 1-64
+}
+
+# Runs are serialised over the tree: two set-ups at once would write the same files. The lock goes with the process.
+lock_tree() {
+	mkdir -p "$cache"
+	if [[ -z ${NODE_EBPF_TREE_LOCKED-} ]] && have flock; then
+		exec 9>"$cache/lock"
+		flock 9
+		export NODE_EBPF_TREE_LOCKED=1
+	fi
+}
+
+# announce LABEL COMMAND...: runs the command with its output in a log; one line when it went well, the whole log when not.
+announce() {
+	local label=$1 log start
+	shift
+	mkdir -p "$cache/logs"
+	log=$cache/logs/${label//[^a-zA-Z0-9]/-}.log
+	start=$SECONDS
+	printf '  %s … ' "$label"
+	if "$@" >"$log" 2>&1 </dev/null 9>&-; then
+		printf '%s s\n' "$((SECONDS - start))"
+	else
+		printf 'failed after %s s\n' "$((SECONDS - start))"
+		cat "$log" >&2
+		die "$label failed; the output above is also in ${log#"$root"/}"
+	fi
+}
+
+stamped() {
+	[[ -f $cache/stamps/$1 && $(<"$cache/stamps/$1") == "$2" ]]
+}
+
+stamp() {
+	mkdir -p "$cache/stamps"
+	printf '%s' "$2" >"$cache/stamps/$1"
+}
+
+# step NAME LABEL HASH OUTPUT COMMAND...: skipped while the hash of its inputs is the one that made the output last time.
+step() {
+	local name=$1 label=$2 hash=$3 output=$4
+	shift 4
+	if [[ -e $output ]] && stamped "$name" "$hash"; then
+		return 0
+	fi
+	rm -f "$cache/stamps/$name"
+	announce "$label" "$@"
+	[[ -e $output ]] || die "$label left no ${output#"$root"/}"
+	stamp "$name" "$hash"
+}
+
+# The newest rules that both compilers know decide nothing here: the version that Debian 12 has comes first, so that the
+# objects are the same on every machine that has it; any clang from 11 compiles them.
+find_clang() {
+	local name version
+	for name in ${CLANG-} clang-14 clang clang-{22,21,20,19,18,17,16,15,13,12,11}; do
+		have "$name" || continue
+		version=$("$name" -dumpversion)
+		if ((${version%%.*} >= 11)); then
+			echo "$name"
+			return 0
+		fi
+	done
+	return 1
+}
+
+# The LLVM tool that belongs to a clang: llvm-strip-14 beside clang-14.
+llvm_tool() {
+	local suffix=${2#"${2%%-[0-9]*}"}
+	if have "$1$suffix"; then
+		echo "$1$suffix"
+	elif have "$1"; then
+		echo "$1"
+	else
+		"$2" -print-prog-name="$1"
+	fi
+}
+
+# The folder over include/node/ that node-gyp and CMake compile against. Nothing is downloaded: the headers must be on the machine.
+node_headers() {
+	local prefix
+	for prefix in "${npm_config_nodedir-}" "$(dirname "$(dirname "$(node -p process.execPath)")")"; do
+		if [[ -n $prefix && -f $prefix/include/node/common.gypi ]]; then
+			echo "$prefix"
+			return 0
+		fi
+	done
+	die "Node's headers (include/node) are not beside $(command -v node): install Node from nodejs.org or NodeSource, which bring them, or set npm_config_nodedir"
+}

@@ -1,0 +1,157 @@
+import { execFileSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
+
+export interface Interface {
+  readonly name: string;
+  readonly ifindex: number;
+  /** The Ethernet address, as in 02:00:00:00:00:01. */
+  readonly mac: string;
+}
+
+export interface Veth {
+  readonly a: Interface;
+  readonly b: Interface;
+}
+
+interface IpLink {
+  ifindex: number;
+  ifname: string;
+  address: string;
+  operstate: string;
+  qdisc: string;
+}
+
+let made = 0;
+const open = new Set<Netns>();
+
+// A test that throws outside its own finally, or a worker that is told to exit, still takes its namespaces along.
+process.on('exit', () => {
+  for (const netns of [...open]) netns.close();
+});
+
+/**
+ * Settings that keep the kernel silent: no link-local address, no duplicate address detection, no router solicitation, so that what a
+ * test counts is what the test sent. They go into `default` before an interface is made and into lo before it comes up.
+ */
+const QUIET = `
+for conf in all default lo; do
+  dir=/proc/sys/net/ipv6/conf/$conf
+  [ -d $dir ] || continue
+  echo 1 >$dir/addr_gen_mode
+  for name in autoconf accept_ra router_solicitations accept_dad dad_transmits; do echo 0 >$dir/$name; done
+done`;
+
+/** A private network namespace. Everything in it goes with it: interfaces, addresses, attached programs. */
+export class Netns implements Disposable {
+  readonly name: string;
+  /** What the library takes as `netns`. */
+  readonly path: string;
+  #veths = 0;
+
+  constructor() {
+    this.name = `node-ebpf-${process.pid}-${made++}`;
+    this.path = `/run/netns/${this.name}`;
+    execFileSync('ip', ['netns', 'add', this.name], { stdio: ['ignore', 'pipe', 'pipe'] });
+    open.add(this);
+    try {
+      this.exec('sh', ['-ec', QUIET]);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** Runs a command inside and returns its standard output; throws with its standard error when it fails. */
+  exec(command: string, args: readonly string[] = [], input = ''): string {
+    return execFileSync('ip', ['netns', 'exec', this.name, command, ...args], {
+      encoding: 'utf8',
+      input,
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+  }
+
+  /** ip(8) inside: `ns.ip('address', 'add', '10.0.0.1/24', 'dev', 'lo')`. */
+  ip(...args: string[]): string {
+    return execFileSync('ip', ['-n', this.name, ...args], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+  }
+
+  interface(name: string): Interface {
+    const link = this.#link(name);
+    return { name: link.ifname, ifindex: link.ifindex, mac: link.address };
+  }
+
+  /** Brings the namespace's own lo up: 127.0.0.1 and ::1. */
+  upLoopback(): Interface {
+    this.ip('link', 'set', 'lo', 'up');
+    return this.interface('lo');
+  }
+
+  /** An address on an interface, in CIDR form. IPv6 on a veth makes the kernel send MLD reports: count IPv6 sockets on lo. */
+  addAddress(iface: string, cidr: string): void {
+    this.ip('address', 'add', cidr, 'dev', iface, ...(cidr.includes(':') ? ['nodad'] : []));
+  }
+
+  /** A veth pair with both ends in this namespace, without addresses, up unless told otherwise. What is sent on a arrives on b. */
+  addVeth(options: { up?: boolean; queues?: number } = {}): Veth {
+    const [a, b] = [`v${this.#veths}a`, `v${this.#veths}b`];
+    this.#veths++;
+    const queues =
+      options.queues === undefined
+        ? []
+        : ['numrxqueues', `${options.queues}`, 'numtxqueues', `${options.queues}`];
+    this.ip('link', 'add', a, ...queues, 'type', 'veth', 'peer', 'name', b, ...queues);
+    if (options.up !== false) {
+      this.ip('link', 'set', a, 'up');
+      this.ip('link', 'set', b, 'up');
+      this.#awaitCarrier(a);
+      this.#awaitCarrier(b);
+    }
+    return { a: this.interface(a), b: this.interface(b) };
+  }
+
+  close(): void {
+    if (!open.delete(this)) return;
+    try {
+      execFileSync('ip', ['netns', 'delete', this.name], { stdio: ['ignore', 'pipe', 'pipe'] });
+    } catch (error) {
+      // `ip netns delete` stops between unmounting and unlinking when it is interrupted: the empty file is ours to remove.
+      rmSync(this.path, { force: true });
+      throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #link(name: string): IpLink {
+    const links = JSON.parse(this.ip('-j', 'link', 'show', 'dev', name)) as IpLink[];
+    const link = links[0];
+    if (!link) throw new Error(`no interface ${name} in ${this.name}`);
+    return link;
+  }
+
+  /** The carrier arrives by a work queue up to a second later; until then the no-op queue discipline drops every frame. */
+  #awaitCarrier(name: string): void {
+    const deadline = performance.now() + 10_000;
+    for (;;) {
+      const { operstate, qdisc } = this.#link(name);
+      if (operstate === 'UP' && qdisc !== 'noop') return;
+      if (performance.now() > deadline) throw new Error(`${name} is ${operstate} with ${qdisc} after 10 s`);
+    }
+  }
+}
+
+export function createNetns(): Netns {
+  return new Netns();
+}
+
+/** The names of the namespaces that this process made and did not remove, as ip(8) lists them. */
+export function leftNetns(): string[] {
+  const listed = execFileSync('ip', ['-j', 'netns', 'list'], { encoding: 'utf8' }).trim();
+  const names = listed === '' ? [] : (JSON.parse(listed) as { name: string }[]);
+  return names.map(({ name }) => name).filter((name) => name.startsWith(`node-ebpf-${process.pid}-`));
+}
