@@ -43,6 +43,8 @@
         '-Wl,-z,relro,-z,now',
         '-Wl,--gc-sections',
         '-Wl,--build-id=none',
+        # g++ takes it only weakly, and node's libstdc++, if it has one to share, would fill it in.
+        '-Wl,-u,__cxa_pure_virtual',
       ],
     },
   ],

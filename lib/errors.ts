@@ -25,11 +25,11 @@ export interface EbpfErrorOptions {
 export class EbpfError extends Error {
   readonly code: string;
   /** Positive, where the kernel gave one. */
-  readonly errno?: number;
+  declare readonly errno?: number;
   /** The system call or libbpf function that failed. */
-  readonly syscall?: string;
+  declare readonly syscall?: string;
   /** What to do about it, one sentence. */
-  readonly hint?: string;
+  declare readonly hint?: string;
 
   constructor(message: string, options: EbpfErrorOptions) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -61,11 +61,11 @@ export class EbpfValidationError extends EbpfError {
 /** The kernel refused to load an object, or it holds no program that fits. */
 export class EbpfLoadError extends EbpfError {
   /** The program that was refused. */
-  readonly program?: string;
+  declare readonly program?: string;
   /** The line of the verifier's log that explains. */
-  readonly summary?: string;
+  declare readonly summary?: string;
   /** The whole log. */
-  readonly verifierLog?: string;
+  declare readonly verifierLog?: string;
 
   constructor(
     message: string,
@@ -98,8 +98,8 @@ export class EbpfAttachError extends EbpfError {
   /** The interface, or what else was meant. */
   readonly target: string;
   /** Every mode that was tried, with the code it gave. */
-  readonly tried?: readonly { mode: XdpMode; code: string }[];
-  readonly holder?: Holder;
+  declare readonly tried?: readonly { mode: XdpMode; code: string }[];
+  declare readonly holder?: Holder;
 
   constructor(
     message: string,
@@ -151,7 +151,7 @@ export class EbpfPermissionError extends EbpfError {
 /** This platform, kernel or build cannot do it. */
 export class EbpfNotSupportedError extends EbpfError {
   readonly feature: string;
-  readonly minKernel?: string;
+  declare readonly minKernel?: string;
 
   constructor(
     message: string,
@@ -207,10 +207,16 @@ export function errnoName(errno: number): string {
   return ERRNO_NAMES.get(errno) ?? `E${errno}`;
 }
 
-/** `error`'s code and words as the parts of a public error; a closed handle and any other error are thrown at once. */
-export function describeFailure(error: unknown): EbpfErrorOptions & { words: string; log: readonly string[] } {
+/**
+ * The parts of a public error from what native code threw while working on `noun`. Anything else, a RangeError or a
+ * closed handle, is thrown as it is.
+ */
+export function describeFailure(
+  error: unknown,
+  noun: string,
+): EbpfErrorOptions & { words: string; log: readonly string[] } {
   if (!isNativeFailure(error)) throw error;
-  if (error.code === 'ERR_EBPF_CLOSED') throw new EbpfStateError(error.message, { state: 'closed' });
+  if (error.code === 'ERR_EBPF_CLOSED') throw new EbpfStateError(`${noun} is closed`, { state: 'closed' });
   return {
     code: error.code ?? errnoName(error.errno ?? 0),
     errno: error.errno,

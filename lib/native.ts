@@ -107,7 +107,14 @@ export interface NativeInspection {
   hasBtf: boolean;
   coreRelocations: number;
   programs: { name: string; section: string; type: string; instructions: number }[];
-  maps: { name: string; type: string; keySize: number; valueSize: number; maxEntries: number; flags: number }[];
+  maps: {
+    name: string;
+    type: string;
+    keySize: number;
+    valueSize: number;
+    maxEntries: number;
+    flags: number;
+  }[];
 }
 
 const BUILT_HERE = '../build/Release/node_ebpf.node';
@@ -131,7 +138,7 @@ function open(): NativeBinding {
     throw new EbpfNotSupportedError(`eBPF needs Linux; this is ${process.platform}`, { feature: 'linux' });
   }
   const require = createRequire(import.meta.url);
-  const named = process.env['NODE_EBPF_BINARY'];
+  const named = process.env.NODE_EBPF_BINARY;
   if (named) return require(named) as NativeBinding;
 
   const platform = `linux-${process.arch}-${usesMusl() ? 'musl' : 'gnu'}`;
@@ -141,14 +148,18 @@ function open(): NativeBinding {
     try {
       return require(fileURLToPath(new URL(file, import.meta.url))) as NativeBinding;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') failures.push((error as Error).message);
+      if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND')
+        failures.push((error as Error).message);
     }
   }
   const reason = failures.length > 0 ? failures.join('; ') : 'the package holds no binary for it';
-  throw new EbpfNotSupportedError(`the addon does not load on ${platform} (Node ${process.version}): ${reason}`, {
-    feature: 'addon',
-    hint: 'in a checkout of node-ebpf, `npm run setup` builds it',
-  });
+  throw new EbpfNotSupportedError(
+    `the addon does not load on ${platform} (Node ${process.version}): ${reason}`,
+    {
+      feature: 'addon',
+      hint: 'in a checkout of node-ebpf, `npm run setup` builds it',
+    },
+  );
 }
 
 // By the ELF interpreter in the head of node's own file: process.report would take several milliseconds.

@@ -89,8 +89,11 @@ std::optional<Failure> XdpNetlink::Remove() const { return Set(-1, program.get()
 std::optional<Failure> XdpNetlink::ProgramId(uint32_t *out) const
 {
 	XdpState state;
-	if (auto failure = QueryXdp(netns, ifindex, &state))
-		return failure;
+	if (auto failure = QueryXdp(netns, ifindex, &state)) {
+		if (failure->errnum != ENODEV)
+			return failure;
+		state = XdpState(); // the interface is gone, and what was attached to it
+	}
 	*out = mode == XDP_FLAGS_SKB_MODE   ? state.skb_program_id
 	       : mode == XDP_FLAGS_DRV_MODE ? state.drv_program_id
 					    : state.hw_program_id;

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Sourced by the other scripts: the tree's folders, plain error sentences, and steps that run only when their inputs changed.
 set -euo pipefail
+umask 022
 # One order of file names and one language of messages, whatever the user's locale: hashes are made from both.
 export LC_ALL=C
 
@@ -84,8 +85,26 @@ step() {
 	stamp "$name" "$hash"
 }
 
-# The newest rules that both compilers know decide nothing here: the version that Debian 12 has comes first, so that the
-# objects are the same on every machine that has it; any clang from 11 compiles them.
+mirrors() {
+	# shellcheck disable=SC2016 # apt's own variable
+	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | awk '!seen[$0]++'
+}
+
+# fetch PATH SHA256 FILE REMEDY: a file of Debian's pool, from the first of apt's own mirrors that has it. No host is named here:
+# a machine behind a mirror of its own has told apt. The checksum decides, whatever the mirror.
+fetch() {
+	local path=$1 sha256=$2 file=$3 remedy=$4 mirror tried=''
+	[[ -x /usr/lib/apt/apt-helper ]] || die "${path##*/} comes with apt, which is not on this machine: install apt, $remedy"
+	while read -r mirror; do
+		if /usr/lib/apt/apt-helper download-file "${mirror%/}/$path" "$file" "SHA256:$sha256"; then
+			return 0
+		fi
+		tried+=" ${mirror%/}"
+	done < <(mirrors)
+	die "${path##*/} did not come from apt's mirrors (tried:${tried:- none}): check the network, $remedy"
+}
+
+# Any clang from 11 compiles the BPF programs. Debian 12's comes first, so that the objects are the same wherever it is.
 find_clang() {
 	local name version
 	for name in ${CLANG-} clang-14 clang clang-{22,21,20,19,18,17,16,15,13,12,11}; do
@@ -121,4 +140,12 @@ node_headers() {
 		fi
 	done
 	die "Node's headers (include/node) are not beside $(command -v node): install Node from nodejs.org or NodeSource, which bring them, or set npm_config_nodedir"
+}
+
+# Becomes the command, as root where that is possible: loading BPF programs takes it. Without sudo the command says what it lacks.
+as_root() {
+	if ((EUID != 0)) && have sudo; then
+		exec sudo --preserve-env env "PATH=$PATH" "$@"
+	fi
+	exec "$@"
 }

@@ -91,7 +91,8 @@ static const struct rule_text rule_texts[ELF_RULE_COUNT] = {
         [ELF_RULE_STRING_OFFSET] = {"elf-string-offset", "a string's offset is outside a string table"},
         [ELF_RULE_STRING_END] = {"elf-string-end", "a string is not terminated inside its table"},
         [ELF_RULE_ENTRY_TYPE] = {"elf-entry-type", "a section does not hold the kind of entry asked for"},
-        [ELF_RULE_ENTRY_BOUNDS] = {"elf-entry-bounds", "an entry is outside its section"},
+        [ELF_RULE_ENTRY_BOUNDS] = {"elf-entry-bounds", "an entry is outside its section or misaligned"},
+        [ELF_RULE_COMPRESSED] = {"elf-compressed", "a section is compressed"},
 };
 
 static _Thread_local enum elf_rule last_refusal;
@@ -242,6 +243,8 @@ static enum elf_rule read_counts(Elf *elf)
 		return rule;
 	if (elf->section_count == 0)
 		elf->section_count = zero.sh_size;
+	if (elf->section_count == 0)
+		return ELF_RULE_SECTION_TABLE;
 	if (elf->names_index == SHN_XINDEX)
 		elf->names_index = zero.sh_link;
 	if (elf->segment_count == PN_XNUM)
@@ -253,6 +256,8 @@ static enum elf_rule check_segments(Elf *elf)
 {
 	if (elf->ehdr.e_phoff == 0)
 		elf->segment_count = 0;
+	else if (elf->ehdr.e_phoff >= elf->size)
+		return ELF_RULE_PROGRAM_HEADERS;
 	if (elf->segment_count == 0)
 		return ELF_RULE_NONE;
 	if (elf->ehdr.e_phentsize != sizeof(Elf64_Phdr))
@@ -504,6 +509,8 @@ char *elf_strptr(Elf *elf, size_t section, size_t offset)
 
 	if (!scn)
 		return NULL;
+	if (scn->shdr.sh_flags & SHF_COMPRESSED)
+		return refuse(ELF_RULE_COMPRESSED);
 	if (scn->shdr.sh_type != SHT_STRTAB || offset >= scn->data.d_size)
 		return refuse(ELF_RULE_STRING_OFFSET);
 	rule = find_strings_end(scn);
@@ -537,6 +544,10 @@ static size_t entry_size(uint32_t section_type)
 		return sizeof(Elf64_Word);
 	case SHT_GNU_versym:
 		return sizeof(Elf64_Versym);
+	case SHT_GNU_verneed:
+		return sizeof(Elf64_Verneed);
+	case SHT_GNU_LIBLIST:
+		return sizeof(Elf64_Lib);
 	default:
 		return 1;
 	}
@@ -587,7 +598,8 @@ static enum elf_rule check_version_chain(const Elf_Scn *scn)
 	for (size_t count = 0; count < MOST_VERSIONS; count++) {
 		Elf64_Verdef definition;
 
-		if (!fits(scn->data.d_size, offset, sizeof definition) || offset > INT32_MAX)
+		if (!fits(scn->data.d_size, offset, sizeof definition) || offset > INT32_MAX ||
+		    offset % _Alignof(Elf64_Verdef) != 0)
 			return ELF_RULE_VERSION_CHAIN;
 		memcpy(&definition, bytes + offset, sizeof definition);
 		if (definition.vd_next == 0)
@@ -608,6 +620,9 @@ static enum elf_rule check_contents(Elf_Scn *scn)
 		return check_nobits(scn);
 	if (shdr->sh_type == SHT_NULL)
 		return ELF_RULE_NONE;
+	// Only DWARF is compressed in practice; libbpf would take the packed bytes for symbols or BTF.
+	if (shdr->sh_flags & SHF_COMPRESSED)
+		return ELF_RULE_COMPRESSED;
 	if (scn->data.d_size % entry_size(shdr->sh_type) != 0)
 		return ELF_RULE_ENTRY_SIZE;
 	// libbpf divides by sh_entsize when it looks up a function's symbol.
@@ -680,11 +695,13 @@ GElf_Phdr *gelf_getphdr(Elf *elf, int index, GElf_Phdr *dst)
 }
 
 // Copies an entry out of a section's data. Offsets come from ints of libbpf's and may be negative.
-static void *entry_at(const Elf_Data *data, Elf_Type type, int64_t offset, void *dst, size_t length)
+static void *entry_at(const Elf_Data *data, Elf_Type type, int64_t offset, void *dst, size_t length,
+                      int64_t alignment)
 {
 	if (!data || data->d_type != type)
 		return refuse(ELF_RULE_ENTRY_TYPE);
-	if (!data->d_buf || offset < 0 || !fits(data->d_size, (uint64_t)offset, length))
+	if (!data->d_buf || offset < 0 || offset % alignment != 0 ||
+	    !fits(data->d_size, (uint64_t)offset, length))
 		return refuse(ELF_RULE_ENTRY_BOUNDS);
 	memcpy(dst, (const unsigned char *)data->d_buf + offset, length);
 	return dst;
@@ -692,22 +709,24 @@ static void *entry_at(const Elf_Data *data, Elf_Type type, int64_t offset, void 
 
 GElf_Sym *gelf_getsym(Elf_Data *data, int index, GElf_Sym *dst)
 {
-	return entry_at(data, ELF_T_SYM, (int64_t)index * (int64_t)sizeof *dst, dst, sizeof *dst);
+	return entry_at(data, ELF_T_SYM, (int64_t)index * (int64_t)sizeof *dst, dst, sizeof *dst,
+	                _Alignof(GElf_Sym));
 }
 
 GElf_Versym *gelf_getversym(Elf_Data *data, int index, GElf_Versym *dst)
 {
-	return entry_at(data, ELF_T_HALF, (int64_t)index * (int64_t)sizeof *dst, dst, sizeof *dst);
+	return entry_at(data, ELF_T_HALF, (int64_t)index * (int64_t)sizeof *dst, dst, sizeof *dst,
+	                _Alignof(GElf_Versym));
 }
 
 GElf_Verdef *gelf_getverdef(Elf_Data *data, int offset, GElf_Verdef *dst)
 {
-	return entry_at(data, ELF_T_VDEF, offset, dst, sizeof *dst);
+	return entry_at(data, ELF_T_VDEF, offset, dst, sizeof *dst, _Alignof(GElf_Verdef));
 }
 
 GElf_Verdaux *gelf_getverdaux(Elf_Data *data, int offset, GElf_Verdaux *dst)
 {
-	return entry_at(data, ELF_T_VDEF, offset, dst, sizeof *dst);
+	return entry_at(data, ELF_T_VDEF, offset, dst, sizeof *dst, _Alignof(GElf_Verdaux));
 }
 
 size_t gelf_getnote(Elf_Data *data, size_t offset, GElf_Nhdr *dst, size_t *name_offset, size_t *desc_offset)
@@ -725,14 +744,13 @@ size_t gelf_getnote(Elf_Data *data, size_t offset, GElf_Nhdr *dst, size_t *name_
 	}
 	memcpy(dst, (const unsigned char *)data->d_buf + offset, sizeof *dst);
 	alignment = data->d_type == ELF_T_NHDR8 ? 8 : 4;
-	// No overflow below: offsets stay within the section and the sizes have 32 bits.
+	// No overflow: the offset is inside the section, whose size is a file's, and the note's sizes have 32 bits.
 	*name_offset = offset + sizeof *dst;
 	*desc_offset = padded(*name_offset + dst->n_namesz, alignment);
-	if (!fits(data->d_size, *name_offset, dst->n_namesz) ||
-	    !fits(data->d_size, *desc_offset, dst->n_descsz)) {
+	end = padded(*desc_offset + dst->n_descsz, alignment);
+	if (end > data->d_size) {
 		refuse(ELF_RULE_ENTRY_BOUNDS);
 		return 0;
 	}
-	end = padded(*desc_offset + dst->n_descsz, alignment);
-	return end > data->d_size ? data->d_size : end;
+	return end;
 }

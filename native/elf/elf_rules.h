@@ -46,6 +46,9 @@ enum elf_rule {
 	ELF_RULE_ENTRY_TYPE = 25,        /* elf-entry-type */
 	ELF_RULE_ENTRY_BOUNDS = 26,      /* elf-entry-bounds */
 
+	/* Later additions. */
+	ELF_RULE_COMPRESSED = 27, /* elf-compressed: one section */
+
 	ELF_RULE_COUNT
 };
 

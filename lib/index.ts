@@ -1,0 +1,36 @@
+/** eBPF for Node.js: load CO-RE objects, attach them, read their maps. */
+export {
+  EbpfAttachError,
+  EbpfError,
+  EbpfLoadError,
+  EbpfMapError,
+  EbpfNotSupportedError,
+  EbpfPermissionError,
+  EbpfStateError,
+  EbpfValidationError,
+  type Holder,
+} from './errors.ts';
+export { inspect, type ObjectInfo, type ProgramSpec } from './inspect.ts';
+export { type Iface, type NetTarget, type XdpQuery, xdpQuery } from './interface.ts';
+export { BpfLink, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
+export {
+  type Attachment,
+  EbpfLoader,
+  type LoadedProgram,
+  type LoaderOptions,
+  ProgramType,
+} from './loader.ts';
+export {
+  BpfMap,
+  type Bytes,
+  type Key,
+  type MapInfo,
+  type MapSpec,
+  type MapType,
+  possibleCpus,
+} from './map.ts';
+export { BpfObject, type LoadOptions, loadObject, loadObjectSync, type Schema } from './object.ts';
+export { BpfProgram, type ProgramStats, type RunOptions, type RunResult } from './program.ts';
+export type { Source } from './source.ts';
+export { type Finding, type ValidationLimits, type ValidationReport, validate } from './validate.ts';
+export { AttachMode, type NegotiatedXdpOptions, type TriedMode } from './xdp.ts';

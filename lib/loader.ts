@@ -1,0 +1,408 @@
+import { EventEmitter } from 'node:events';
+import { realpath } from 'node:fs/promises';
+import { isAbsolute, relative, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EbpfAttachError, EbpfLoadError, EbpfStateError, isNativeFailure } from './errors.ts';
+import type { ObjectInfo, ProgramSpec } from './inspect.ts';
+import { findInterface, type Iface, type NetTarget, netnsIdentity, xdpHolder } from './interface.ts';
+import type { XdpLink, XdpMode } from './link.ts';
+import { native } from './native.ts';
+import { nearest } from './nearest.ts';
+import { type BpfObject, checkedInfo, type LoadOptions, loadBytes } from './object.ts';
+import type { BpfProgram } from './program.ts';
+import { invalidObject, readSource, type Source, sourcePath } from './source.ts';
+import { type AttachMode, type NegotiatedXdpOptions, negotiateXdp, type TriedMode } from './xdp.ts';
+
+/** What kind of program a file is expected to hold. */
+export const ProgramType = {
+  XDP: 'xdp',
+  TC: 'tc',
+  CGROUP_SKB: 'cgroup_skb',
+  SOCKET_FILTER: 'socket_filter',
+  KPROBE: 'kprobe',
+  TRACEPOINT: 'tracepoint',
+  RAW_TRACEPOINT: 'raw_tracepoint',
+} as const;
+export type ProgramType = (typeof ProgramType)[keyof typeof ProgramType];
+
+/** A program in the loader. A snapshot: ask again after a call that changes it. */
+export interface LoadedProgram {
+  /** The name of the program in this loader; the kernel's number is `program.id`. */
+  readonly handle: string;
+  readonly program: BpfProgram;
+  readonly object: BpfObject;
+  readonly state: 'loaded' | 'attached' | 'unloaded';
+  /** The kernel's word for the program's type. */
+  readonly type: string;
+  /** The file, or `<bytes>`. */
+  readonly source: string;
+  readonly attachments: readonly Attachment[];
+}
+
+/** One program on one hook. */
+export interface Attachment {
+  readonly handle: string;
+  readonly link: XdpLink;
+  readonly hook: 'xdp';
+  readonly iface: string;
+  readonly ifindex: number;
+  readonly netns?: string;
+  readonly requestedMode: AttachMode | readonly XdpMode[];
+  /** The mode that the kernel reports. */
+  readonly mode: XdpMode;
+  /** The modes before it, and why each was not taken. */
+  readonly tried: readonly TriedMode[];
+  readonly attachedAt: Date;
+}
+
+export interface LoaderOptions {
+  /** Paths are resolved in it, and a path that leads out of it is refused. */
+  programsDir?: string;
+  logger?: Pick<Console, 'debug' | 'info' | 'warn'>;
+}
+
+interface LoaderEvents {
+  loaded: [LoadedProgram];
+  attached: [Attachment];
+  detached: [Attachment];
+  unloaded: [LoadedProgram];
+  warning: [string];
+}
+
+interface Entry {
+  handle: string;
+  program: BpfProgram;
+  object: BpfObject;
+  state: LoadedProgram['state'];
+  source: string;
+  attachments: (Attachment & { readonly key: string })[];
+}
+
+// RCU frees a program some milliseconds after its last reference went (raw tracepoints: some 300).
+const GONE_WITHIN_MS = 2000;
+
+/**
+ * Keeps programs from load to unload: load → attach → detach → unload. Every move that does not fit the state is an
+ * error, and nothing that somebody else attached is ever touched.
+ *
+ * Events: `loaded`, `attached`, `detached`, `unloaded`, `warning`. Errors are thrown, never emitted.
+ *
+ * @example
+ * await using loader = new EbpfLoader();
+ * const handle = await loader.loadProgram('xdp_counter.bpf.o', ProgramType.XDP);
+ * const { mode } = await loader.attachToInterface(handle, 'eth0', AttachMode.DRV);
+ * await loader.detachFromInterface(handle, 'eth0');
+ * await loader.unloadProgram(handle);
+ */
+export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDisposable {
+  readonly #entries = new Map<string, Entry>();
+  readonly #programsDir: string | undefined;
+  readonly #logger: LoaderOptions['logger'];
+  #count = 0;
+  #closed = false;
+
+  constructor(options: LoaderOptions = {}) {
+    super();
+    this.#programsDir = options.programsDir;
+    this.#logger = options.logger;
+  }
+
+  /**
+   * Loads one program of an object file and gives its handle. Two loads of one file are two instances, each with its
+   * own maps.
+   *
+   * @param type what the program must be; also which one, where the file holds several kinds
+   * @throws EbpfValidationError where the file is no loadable object, before any system call on it
+   * @throws EbpfLoadError `ERR_EBPF_PROGRAM_TYPE` where none fits, `ERR_EBPF_AMBIGUOUS` where several do; or what the
+   *   verifier says
+   */
+  async loadProgram(
+    source: Source,
+    type?: ProgramType,
+    options: LoadOptions & { program?: string } = {},
+  ): Promise<string> {
+    this.#checkOpen();
+    const read = await readSource(await this.#inProgramsDir(source));
+    const info = checkedInfo(read);
+    const wanted = choose(read.place, info, type, options.program);
+    const object = await loadBytes(read, info, options);
+    if (this.#closed) {
+      object.close();
+      this.#checkOpen();
+    }
+    const handle = `${wanted.name}-${++this.#count}`;
+    const program = object.program(wanted.name);
+    const entry: Entry = { handle, program, object, state: 'loaded', source: read.place, attachments: [] };
+    this.#entries.set(handle, entry);
+    this.#logger?.info(
+      `loaded ${wanted.name} (${program.type}, id ${program.id}) from ${read.place} as ${handle}`,
+    );
+    this.emit('loaded', snapshot(entry));
+    return handle;
+  }
+
+  /**
+   * Attaches an XDP program to an interface, which is set up where it is down (with a `warning`). `mode` is where the
+   * negotiation starts; the default is generic XDP, which every interface has. Attaching where the program is attached
+   * already gives the same Attachment.
+   *
+   * @throws EbpfAttachError `ERR_EBPF_NOT_LOADED`, `ERR_EBPF_NO_INTERFACE`, EBUSY or EEXIST with the `holder`
+   */
+  async attachToInterface(handle: string, iface: Iface, mode: AttachMode = 'skb'): Promise<Attachment> {
+    return this.attachXdp(handle, { iface, mode });
+  }
+
+  /** attachToInterface() with every option. `mode` defaults to drv, then skb. */
+  async attachXdp(handle: string, options: NetTarget & NegotiatedXdpOptions): Promise<Attachment> {
+    const entry = this.#loaded(handle, String(options.iface));
+    if (entry.program.type !== 'xdp') {
+      throw new EbpfAttachError(
+        `attach ${handle} to ${options.iface}: it is a ${entry.program.type} program, not xdp`,
+        {
+          code: 'ERR_EBPF_PROGRAM_TYPE',
+          target: String(options.iface),
+        },
+      );
+    }
+    const found = findInterface(options);
+    const key = hookKey(options, found.ifindex);
+    const existing = entry.attachments.find((attachment) => attachment.key === key);
+    if (existing && existing.link.state() === 'attached') return existing;
+    if (existing) this.#drop(entry, existing);
+    if (!found.up && options.bringUp !== false) this.#warn(`${found.name} is down: setting it up`);
+    const { link, tried } = negotiateXdp(entry.program, { bringUp: true, ...options }, 'drv');
+    const attachment = {
+      ...({ key, handle, link, hook: 'xdp', iface: found.name, ifindex: found.ifindex } as const),
+      ...(options.netns === undefined ? {} : { netns: String(options.netns) }),
+      ...{ requestedMode: options.mode ?? 'drv', mode: link.mode, tried, attachedAt: new Date() },
+    };
+    entry.attachments.push(attachment);
+    entry.state = 'attached';
+    this.#logger?.info(`attached ${handle} to ${found.name} (${link.mode})`);
+    this.emit('attached', attachment);
+    return attachment;
+  }
+
+  /**
+   * Takes a program off an interface. False, with a `warning`, where this loader has nothing attached there.
+   *
+   * @throws EbpfAttachError where others are attached there but not this program; `ERR_EBPF_REPLACED` where the hook
+   *   holds another program now, which stays
+   */
+  async detachFromInterface(handle: string, at: Iface | NetTarget): Promise<boolean> {
+    const target = typeof at === 'object' ? at : { iface: at };
+    const entry = this.#loaded(handle, String(target.iface));
+    // By what was recorded: an interface that is gone, or renamed, is still one that we attached to.
+    const attachment = this.#recorded(entry, target);
+    if (!attachment) {
+      const others = [...this.#entries.values()].filter((other) => this.#recorded(other, target));
+      if (others.length > 0) {
+        throw new EbpfAttachError(`detach ${handle} from ${target.iface}: it is not attached there`, {
+          code: 'ERR_EBPF_NOT_ATTACHED',
+          target: String(target.iface),
+          hint: `attached there: ${others.map((other) => other.handle).join(', ')}`,
+        });
+      }
+      this.#warn(`detach ${handle} from ${target.iface}: nothing of this loader is attached there`);
+      return false;
+    }
+    this.#detach(entry, attachment);
+    return true;
+  }
+
+  /**
+   * Unloads a program, and resolves once the kernel no longer knows its id. False, with a `warning`, for a handle that
+   * is not loaded.
+   *
+   * @throws EbpfAttachError `ERR_EBPF_STILL_ATTACHED` listing the interfaces; `force` detaches first
+   */
+  async unloadProgram(handle: string, options: { force?: boolean } = {}): Promise<boolean> {
+    const entry = this.#entries.get(handle);
+    if (!entry) {
+      this.#warn(`unload ${handle}: not loaded`);
+      return false;
+    }
+    if (entry.attachments.length > 0) {
+      const interfaces = entry.attachments.map((attachment) => attachment.iface).join(', ');
+      if (options.force !== true) {
+        throw new EbpfAttachError(`unload ${handle}: still attached to ${interfaces}`, {
+          code: 'ERR_EBPF_STILL_ATTACHED',
+          target: interfaces,
+          hint: 'detach it first, or pass force: true',
+        });
+      }
+      for (const attachment of [...entry.attachments]) this.#detach(entry, attachment);
+    }
+    entry.state = 'unloaded';
+    this.#entries.delete(handle);
+    entry.object.close();
+    await this.#untilGone(entry.program);
+    this.#logger?.info(`unloaded ${handle}`);
+    this.emit('unloaded', snapshot(entry));
+    return true;
+  }
+
+  listLoadedPrograms(): LoadedProgram[] {
+    return [...this.#entries.values()].map(snapshot);
+  }
+
+  getProgram(handle: string): LoadedProgram | undefined {
+    const entry = this.#entries.get(handle);
+    return entry && snapshot(entry);
+  }
+
+  /** What this loader has attached to an interface of the process's own namespace. */
+  getInterfacePrograms(iface: Iface): Attachment[] {
+    return [...this.#entries.values()].flatMap((entry) => this.#recorded(entry, { iface }) ?? []);
+  }
+
+  /** Detaches and unloads everything. Idempotent; the loader is unusable afterwards. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const entries = [...this.#entries.values()];
+    this.#entries.clear();
+    for (const entry of entries) {
+      for (const attachment of [...entry.attachments]) {
+        attachment.link.close();
+        this.#drop(entry, attachment);
+      }
+      entry.state = 'unloaded';
+      entry.object.close();
+    }
+    await Promise.all(entries.map((entry) => this.#untilGone(entry.program)));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new EbpfStateError('the loader is closed', { state: 'closed' });
+  }
+
+  #loaded(handle: string, target: string): Entry {
+    this.#checkOpen();
+    const entry = this.#entries.get(handle);
+    if (entry) return entry;
+    const names = nearest(handle, [...this.#entries.keys()]);
+    throw new EbpfAttachError(`no program "${handle}" is loaded`, {
+      code: 'ERR_EBPF_NOT_LOADED',
+      target,
+      hint: names.length > 0 ? `loaded: ${names.join(', ')}` : 'nothing is loaded',
+    });
+  }
+
+  #recorded(entry: Entry, target: NetTarget): Entry['attachments'][number] | undefined {
+    const prefix = hookKey(target, '');
+    return entry.attachments.find(
+      ({ key, iface, ifindex }) =>
+        key.startsWith(prefix) && (iface === target.iface || ifindex === target.iface),
+    );
+  }
+
+  #detach(entry: Entry, attachment: Entry['attachments'][number]): void {
+    const { link, iface, netns, ifindex } = attachment;
+    if (link.state() === 'replaced') {
+      const holder = xdpHolder(ifindex, netns);
+      throw new EbpfAttachError(
+        `detach ${entry.handle} from ${iface}: the hook now holds program ${holder?.programId ?? 'unknown'}`,
+        { code: 'ERR_EBPF_REPLACED', target: iface, holder },
+      );
+    }
+    if (link.state() === 'detached') {
+      this.#warn(`detach ${entry.handle} from ${iface}: it was detached already, from outside`);
+      link.close();
+    } else {
+      link.detach();
+    }
+    this.#drop(entry, attachment);
+  }
+
+  #drop(entry: Entry, attachment: Entry['attachments'][number]): void {
+    attachment.link.close();
+    entry.attachments = entry.attachments.filter((other) => other !== attachment);
+    entry.state = entry.attachments.length > 0 ? 'attached' : 'loaded';
+    this.#logger?.info(`detached ${entry.handle} from ${attachment.iface}`);
+    this.emit('detached', attachment);
+  }
+
+  #warn(message: string): void {
+    this.#logger?.warn(message);
+    this.emit('warning', message);
+  }
+
+  async #untilGone(program: BpfProgram): Promise<void> {
+    const deadline = performance.now() + GONE_WITHIN_MS;
+    try {
+      for (let wait = 1; native().programExists(program.id); wait = Math.min(2 * wait, 50)) {
+        if (performance.now() > deadline) {
+          const links = native()
+            .links()
+            .filter((link) => link.programId === program.id);
+          const who =
+            links.map((link) => `link ${link.id}`).join(', ') || 'a pin or a descriptor of another process';
+          this.#warn(`program ${program.id} "${program.name}" is still in the kernel: held by ${who}`);
+          return;
+        }
+        await sleep(wait);
+      }
+    } catch (error) {
+      if (!isNativeFailure(error)) throw error;
+      this.#warn(
+        `unload of program ${program.id} is unconfirmed: without CAP_SYS_ADMIN the kernel tells no ids`,
+      );
+    }
+  }
+
+  async #inProgramsDir(source: Source): Promise<Source> {
+    const path = sourcePath(source);
+    if (this.#programsDir === undefined || path === undefined) return source;
+    const full = resolve(this.#programsDir, path);
+    try {
+      // Links are followed first: a link inside may lead out.
+      const inside = relative(await realpath(this.#programsDir), await realpath(full));
+      if (inside !== '..' && !inside.startsWith('../') && !isAbsolute(inside)) return full;
+    } catch {
+      return full; // reading it will say what is wrong
+    }
+    const message = `outside the programs directory ${this.#programsDir}`;
+    throw invalidObject([{ rule: 'file-outside', level: 'error', place: path, message }]);
+  }
+}
+
+function hookKey(target: NetTarget, ifindex: number | ''): string {
+  return `xdp ${netnsIdentity(target.netns)} ${ifindex}`;
+}
+
+function snapshot(entry: Entry): LoadedProgram {
+  const { handle, program, object, state, source, attachments } = entry;
+  return { handle, program, object, state, type: program.type, source, attachments: [...attachments] };
+}
+
+// The kernel's words for the types that ProgramType names otherwise.
+const KERNEL_TYPES: Partial<Record<ProgramType, string>> = { tc: 'sched_cls' };
+
+function choose(
+  place: string,
+  info: ObjectInfo,
+  type: ProgramType | undefined,
+  name: string | undefined,
+): ProgramSpec {
+  const listed = info.programs.map((program) => `${program.name} (${program.type})`).join(', ') || 'none';
+  const ofType = info.programs.filter((program) => !type || program.type === (KERNEL_TYPES[type] ?? type));
+  const fitting = ofType.filter((program) => name === undefined || program.name === name);
+  const [only, ...more] = fitting;
+  if (only && more.length === 0) return only;
+  const wanted = [type, name && `"${name}"`].filter(Boolean).join(' ');
+  if (!only) {
+    throw new EbpfLoadError(`load ${place}: it holds no ${wanted || 'program'}`, {
+      code: 'ERR_EBPF_PROGRAM_TYPE',
+      hint: `its programs: ${listed}`,
+    });
+  }
+  throw new EbpfLoadError(`load ${place}: ${fitting.length} programs fit: ${listed}`, {
+    code: 'ERR_EBPF_AMBIGUOUS',
+    hint: 'name one with the option `program`',
+  });
+}

@@ -1,0 +1,210 @@
+import { describeFailure, EbpfMapError } from './errors.ts';
+import { keepAlive } from './lifetime.ts';
+import { type NativeMap, native } from './native.ts';
+
+export type Bytes = Uint8Array;
+/** A map's key: its bytes, or a number where keys are 4 bytes wide. */
+export type Key = Bytes | number;
+
+/** The kernel's word for a map's type (`enum bpf_map_type`, in lower case). */
+export type MapType =
+  | 'hash'
+  | 'array'
+  | 'percpu_hash'
+  | 'percpu_array'
+  | 'lru_hash'
+  | 'lru_percpu_hash'
+  | 'lpm_trie'
+  | 'queue'
+  | 'stack'
+  | 'bloom_filter'
+  | 'array_of_maps'
+  | 'hash_of_maps'
+  | 'prog_array'
+  | 'perf_event_array'
+  | 'ringbuf'
+  | 'user_ringbuf'
+  | 'devmap'
+  | 'devmap_hash'
+  | 'cpumap'
+  | 'xskmap'
+  | 'sockmap'
+  | 'sockhash'
+  | 'cgroup_array'
+  | 'stack_trace'
+  | 'arena'
+  | (string & {});
+
+/** A map's shape: sizes in bytes. */
+export interface MapSpec {
+  name?: string;
+  type: MapType;
+  keySize: number;
+  valueSize: number;
+  maxEntries: number;
+  flags?: number;
+}
+
+export interface MapInfo extends MapSpec {
+  id: number;
+  frozen: boolean;
+  /** What the kernel charges for it now. */
+  memoryBytes: number;
+  /** Whether the kernel knows the types of its keys and values. */
+  btf: boolean;
+}
+
+/**
+ * How many CPUs this machine may ever have: the number of values in each per-CPU slot. Not the number online.
+ *
+ * @example
+ * const perCpu = map.get(0).length / possibleCpus(); // one CPU's value, rounded up to 8 bytes
+ */
+export function possibleCpus(): number {
+  return native().possibleCpus();
+}
+
+/**
+ * A map in the kernel.
+ *
+ * @example
+ * const counters = object.map('packet_counters');
+ * const slot = counters.get(0); // Uint8Array of slotSize bytes
+ */
+export class BpfMap implements Disposable {
+  readonly name: string;
+  readonly type: MapType;
+  /** The kernel's number for it. */
+  readonly id: number;
+  readonly fd: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  /** BPF_F_* bits. */
+  readonly flags: number;
+  /** Bytes that one lookup writes: `valueSize`, or roundup(valueSize, 8) × possibleCpus() for per-CPU maps. */
+  readonly slotSize: number;
+  readonly #native: NativeMap;
+
+  private constructor(nativeMap: NativeMap, owner: object) {
+    const shape = nativeMap.describe();
+    this.name = shape.name;
+    this.type = shape.type;
+    this.id = shape.id;
+    this.fd = shape.fd;
+    this.keySize = shape.keySize;
+    this.valueSize = shape.valueSize;
+    this.maxEntries = shape.maxEntries;
+    this.flags = shape.flags;
+    this.slotSize = shape.slotSize;
+    this.#native = nativeMap;
+    keepAlive(this, owner);
+  }
+
+  /** @internal */
+  static wrap(nativeMap: NativeMap, owner: object): BpfMap {
+    return new BpfMap(nativeMap, owner);
+  }
+
+  /**
+   * The value at `key`, `slotSize` bytes long, or undefined where there is none. Allocates; a loop wants getInto().
+   *
+   * @throws EbpfMapError what the kernel says for a map that has no lookup
+   */
+  get(key: Key): Bytes | undefined {
+    const out = new Uint8Array(this.slotSize);
+    return this.getInto(key, out) ? out : undefined;
+  }
+
+  /**
+   * Reads the value at `key` into `out` and tells whether it was there. Per-CPU values follow one another, each rounded
+   * up to 8 bytes.
+   *
+   * @throws RangeError where `out` is shorter than `slotSize` or `key` is not `keySize` bytes; before any system call
+   * @example
+   * const out = new Uint8Array(map.slotSize);
+   * if (map.getInto(0, out)) console.log(new DataView(out.buffer).getBigUint64(0, true));
+   */
+  getInto(key: Key, out: Bytes): boolean {
+    try {
+      return this.#native.getInto(key, out);
+    } catch (error) {
+      throw this.#failure('read', error);
+    }
+  }
+
+  /** Every key, in the kernel's order. Keys that come or go meanwhile may be seen or missed; none is given twice. */
+  *keys(): IterableIterator<Bytes> {
+    let previous: Bytes | undefined;
+    // A hash starts over when `previous` was deleted under the walk (kernel/bpf/hashtab.c, htab_map_get_next_key):
+    // what was given is remembered, so that nothing comes twice and the walk ends.
+    const seen = this.type.includes('array') ? undefined : new Set<string>();
+    // Somebody who deletes and inserts faster than this walks could make it start over for ever.
+    for (let steps = 2 * this.maxEntries + 1; steps > 0; steps--) {
+      const key = new Uint8Array(this.keySize);
+      if (!this.#nextKey(previous, key)) return;
+      previous = key;
+      if (seen) {
+        const text = Buffer.from(key.buffer).toString('latin1');
+        if (seen.has(text)) continue;
+        seen.add(text);
+      }
+      yield key;
+    }
+  }
+
+  /** Every key with its value. One that was deleted between the two is left out. */
+  *entries(): IterableIterator<[Bytes, Bytes]> {
+    for (const key of this.keys()) {
+      const value = this.get(key);
+      if (value) yield [key, value];
+    }
+  }
+
+  [Symbol.iterator](): IterableIterator<[Bytes, Bytes]> {
+    return this.entries();
+  }
+
+  /** The map as the kernel describes it now. */
+  info(): MapInfo {
+    try {
+      return {
+        name: this.name,
+        type: this.type,
+        keySize: this.keySize,
+        valueSize: this.valueSize,
+        maxEntries: this.maxEntries,
+        flags: this.flags,
+        id: this.id,
+        ...this.#native.info(),
+      };
+    } catch (error) {
+      throw this.#failure('describe', error);
+    }
+  }
+
+  /** Gives the handle up. The map lives on while a program, a pin or another handle holds it. */
+  close(): void {
+    this.#native.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #nextKey(previous: Bytes | undefined, out: Bytes): boolean {
+    try {
+      return this.#native.nextKey(previous, out);
+    } catch (error) {
+      throw this.#failure('walk', error);
+    }
+  }
+
+  #failure(verb: string, error: unknown): EbpfMapError {
+    const { words, log: _, ...options } = describeFailure(error, `map ${this.name}`);
+    return new EbpfMapError(`${verb} map ${this.name} (${this.type}): ${words}`, {
+      ...options,
+      map: this.name,
+    });
+  }
+}

@@ -1,0 +1,241 @@
+import {
+  describeFailure,
+  EbpfError,
+  type EbpfErrorOptions,
+  EbpfLoadError,
+  EbpfPermissionError,
+  EbpfStateError,
+} from './errors.ts';
+import { inspectBytes, type ObjectInfo } from './inspect.ts';
+import { closedInTime, warnIfForgotten } from './lifetime.ts';
+import type { BpfLink } from './link.ts';
+import { BpfMap } from './map.ts';
+import { type NativeObject, native } from './native.ts';
+import { nearest } from './nearest.ts';
+import { capabilitiesToLoad, missingCapabilities, permissionHint } from './privileges.ts';
+import { BpfProgram } from './program.ts';
+import { invalidObject, readSource, readSourceSync, type Source, type SourceBytes } from './source.ts';
+import { checkObject } from './validate.ts';
+
+export interface LoadOptions {
+  /** Honoured before and after the kernel's work, not inside it. */
+  signal?: AbortSignal;
+  /** `always` keeps the log of programs that load, too. Default `on-error`. */
+  verifierLog?: 'on-error' | 'always';
+}
+
+/** The maps and programs of an object; generated modules narrow it. */
+export interface Schema {
+  maps: Record<string, BpfMap>;
+  programs: Record<string, BpfProgram>;
+}
+
+/**
+ * Loads an object: creates its maps and has the verifier check its programs, on the thread pool. Nothing is attached.
+ *
+ * @throws EbpfValidationError where the file is no loadable object; nothing was asked of the kernel
+ * @throws EbpfLoadError where the kernel refuses, with the verifier's log
+ * @throws EbpfPermissionError naming what the process lacks
+ * @example
+ * using object = await loadObject(new URL('xdp_counter.bpf.o', import.meta.url));
+ * using link = object.program('xdp_counter').attachXdp({ iface: 'lo', mode: 'skb' });
+ */
+export async function loadObject<S extends Schema = Schema>(
+  source: Source,
+  options: LoadOptions = {},
+): Promise<BpfObject<S>> {
+  options.signal?.throwIfAborted();
+  const read = await readSource(source);
+  return loadBytes(read, checkedInfo(read), options);
+}
+
+/** loadObject() for scripts: blocks while the verifier works. */
+export function loadObjectSync<S extends Schema = Schema>(
+  source: Source,
+  options: LoadOptions = {},
+): BpfObject<S> {
+  options.signal?.throwIfAborted();
+  const read = readSourceSync(source);
+  const info = checkedInfo(read);
+  try {
+    return BpfObject.wrap(
+      read.name,
+      native().loadObjectSync(read.bytes, read.name, options.verifierLog === 'always'),
+    );
+  } catch (error) {
+    throw loadFailure(read, info, error);
+  }
+}
+
+/** @internal */
+export async function loadBytes<S extends Schema = Schema>(
+  read: SourceBytes,
+  info: ObjectInfo,
+  options: LoadOptions,
+): Promise<BpfObject<S>> {
+  options.signal?.throwIfAborted();
+  let object: BpfObject<S>;
+  try {
+    const loaded = await native().loadObject(read.bytes, read.name, options.verifierLog === 'always');
+    object = BpfObject.wrap(read.name, loaded);
+  } catch (error) {
+    throw loadFailure(read, info, error);
+  }
+  if (options.signal?.aborted) {
+    object.close();
+    options.signal.throwIfAborted();
+  }
+  return object;
+}
+
+/** @internal */
+export function checkedInfo(read: SourceBytes): ObjectInfo {
+  const info = inspectBytes(read);
+  const findings = checkObject(read.place, info);
+  if (findings.some((finding) => finding.level === 'error')) throw invalidObject(findings);
+  return info;
+}
+
+/** A loaded object: its programs and maps, which live while it is open. */
+export class BpfObject<S extends Schema = Schema> implements Disposable {
+  readonly name: string;
+  readonly programs: Readonly<S['programs']>;
+  readonly maps: Readonly<S['maps']>;
+  readonly #native: NativeObject;
+  readonly #links = new Set<BpfLink>();
+  #closed = false;
+
+  private constructor(name: string, nativeObject: NativeObject) {
+    this.name = name;
+    this.#native = nativeObject;
+    const owner = { object: this, links: this.#links };
+    const logs = verifierLogs(nativeObject.log());
+    this.programs = Object.fromEntries(
+      nativeObject
+        .programs()
+        .map((entry) => BpfProgram.wrap(entry, owner, logs.get(entry.describe().name)))
+        .map((program) => [program.name, program]),
+    ) as S['programs'];
+    this.maps = Object.fromEntries(
+      nativeObject
+        .maps()
+        .map((entry) => BpfMap.wrap(entry, owner))
+        .map((map) => [map.name, map]),
+    ) as S['maps'];
+    warnIfForgotten(this, `the BPF object ${name}`);
+  }
+
+  /** @internal */
+  static wrap<S extends Schema>(name: string, nativeObject: NativeObject): BpfObject<S> {
+    try {
+      return new BpfObject<S>(name, nativeObject);
+    } catch (error) {
+      nativeObject.close();
+      throw error;
+    }
+  }
+
+  /** @throws EbpfError `ERR_EBPF_NO_PROGRAM` with the nearest names */
+  program(name: string): BpfProgram {
+    return this.#named('program', this.programs, name);
+  }
+
+  /** @throws EbpfError `ERR_EBPF_NO_MAP` with the nearest names */
+  map(name: string): BpfMap {
+    return this.#named('map', this.maps, name);
+  }
+
+  #named<T>(noun: 'program' | 'map', all: Readonly<Record<string, T>>, name: string): T {
+    if (this.#closed) throw new EbpfStateError(`object ${this.name} is closed`, { state: 'closed' });
+    const found = Object.hasOwn(all, name) ? all[name] : undefined;
+    if (found !== undefined) return found;
+    const names = nearest(name, Object.keys(all));
+    throw new EbpfError(`object ${this.name} has no ${noun} "${name}"`, {
+      code: noun === 'map' ? 'ERR_EBPF_NO_MAP' : 'ERR_EBPF_NO_PROGRAM',
+      hint: names.length > 0 ? `it has ${names.join(', ')}` : `it has no ${noun} at all`,
+    });
+  }
+
+  /** Closes its links, which detaches them, its programs and its maps. Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    closedInTime(this);
+    for (const link of [...this.#links]) link.close();
+    for (const program of Object.values(this.programs)) program.close();
+    for (const map of Object.values(this.maps)) map.close();
+    this.#native.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+const VERIFIER_LOG = /^libbpf: prog '(.*?)': -- BEGIN PROG LOAD LOG --\n([\s\S]*?)-- END PROG LOAD LOG --$/;
+
+function verifierLogs(log: readonly string[]): Map<string, string> {
+  const logs = new Map<string, string>();
+  for (const line of log) {
+    const [, program, text] = VERIFIER_LOG.exec(line) ?? [];
+    if (program !== undefined && text !== undefined) logs.set(program, text);
+  }
+  return logs;
+}
+
+// The last line that is not the verifier's bookkeeping is the one that says what is wrong.
+function verifierSummary(log: string): string | undefined {
+  return log
+    .split('\n')
+    .filter(
+      (line) => line !== '' && !/^(processed \d+ insns|verification time|stack depth|max_states)/.test(line),
+    )
+    .at(-1);
+}
+
+function loadFailure(read: SourceBytes, info: ObjectInfo, error: unknown): EbpfError {
+  const { words, log, ...options } = describeFailure(error, `object ${read.name}`);
+  const [program, verifierLog] = [...verifierLogs(log)].at(-1) ?? [refusedProgram(log), undefined];
+  const summary = verifierLog === undefined ? undefined : verifierSummary(verifierLog);
+  if (options.code === 'EPERM' && summary === undefined) return permissionFailure(read, info, words, options);
+  const subject = program === undefined ? read.name : `${program} (${read.name})`;
+  const detail = summary ?? mapFailure(log);
+  return new EbpfLoadError(`load ${subject}: ${words}${detail ? `: ${detail}` : ''}`, {
+    ...options,
+    program,
+    summary,
+    verifierLog,
+    hint:
+      summary === undefined
+        ? undefined
+        : "the verifier refuses the program; the error's verifierLog has it whole",
+  });
+}
+
+function permissionFailure(
+  read: SourceBytes,
+  info: ObjectInfo,
+  words: string,
+  options: EbpfErrorOptions,
+): EbpfPermissionError {
+  const needed = [
+    ...new Set(['CAP_BPF' as const, ...info.programs.flatMap((entry) => capabilitiesToLoad(entry.type))]),
+  ];
+  const missing = missingCapabilities(needed);
+  return new EbpfPermissionError(`load ${read.name}: ${words}`, {
+    ...options,
+    missing,
+    hint: permissionHint(missing),
+  });
+}
+
+function refusedProgram(log: readonly string[]): string | undefined {
+  return log.map((line) => /^libbpf: prog '(.*?)': BPF program load failed/.exec(line)?.[1]).find(Boolean);
+}
+
+// libbpf's first complaint, where it is about a map or a relocation and not about a program.
+function mapFailure(log: readonly string[]): string | undefined {
+  return log
+    .find((line) => /^libbpf: (map|prog) .*(failed|can't|cannot)/.test(line))
+    ?.replace(/^libbpf: /, '');
+}

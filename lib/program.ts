@@ -1,0 +1,228 @@
+import {
+  describeFailure,
+  EbpfAttachError,
+  EbpfError,
+  EbpfNotSupportedError,
+  EbpfPermissionError,
+} from './errors.ts';
+import { bringUp, findInterface, type NetTarget, xdpHolder, xdpState } from './interface.ts';
+import { keepAlive } from './lifetime.ts';
+import { type BpfLink, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
+import type { Bytes } from './map.ts';
+import type { NativeInterface, NativeLink, NativeProgram } from './native.ts';
+import { missingCapabilities, permissionHint } from './privileges.ts';
+
+export interface ProgramStats {
+  /** Runs while somebody held enableStats or kernel.bpf_stats_enabled was 1; 0 otherwise. */
+  runCount: number;
+  runTimeNs: number;
+  /** Runs that were skipped because the program was running on that CPU already (kernel 5.12). */
+  recursionMisses: number;
+  /** Instructions that the verifier walked (kernel 5.16). */
+  verifiedInstructions: number;
+}
+
+export interface RunOptions {
+  /** What the program works on: for XDP and TC a frame of at least 14 bytes. */
+  data?: Bytes;
+  /** Receives what the program left of `data`. */
+  dataOut?: Bytes;
+  ctx?: Bytes;
+  /** How often to run it. Default 1. */
+  repeat?: number;
+  cpu?: number;
+}
+
+export interface RunResult {
+  /** What the program returned: for XDP an `XDP_*` number, 2 being XDP_PASS. */
+  retval: number;
+  /** Mean time of one run, in nanoseconds. */
+  durationNs: number;
+  dataOutSize: number;
+}
+
+/** What a program needs of the object that it came from. @internal */
+export interface ProgramOwner {
+  readonly links: Set<BpfLink>;
+}
+
+/**
+ * A program in the kernel.
+ *
+ * @example
+ * const program = object.program('xdp_counter');
+ * using link = program.attachXdp({ iface: 'eth0', mode: 'skb' });
+ */
+export class BpfProgram implements Disposable {
+  readonly name: string;
+  readonly section: string;
+  /** The kernel's word: `xdp`, `sched_cls`, `raw_tracepoint`, … */
+  readonly type: string;
+  /** The kernel's number for it. */
+  readonly id: number;
+  /** A hash of its instructions, as the kernel has it. */
+  readonly tag: string;
+  readonly fd: number;
+  /** The verifier's log, where it was asked for at load. */
+  declare readonly verifierLog?: string;
+  /** @internal */
+  readonly native: NativeProgram;
+  readonly #owner: ProgramOwner;
+
+  private constructor(nativeProgram: NativeProgram, owner: ProgramOwner, verifierLog: string | undefined) {
+    const shape = nativeProgram.describe();
+    this.name = shape.name;
+    this.section = shape.section;
+    this.type = shape.type;
+    this.id = shape.id;
+    this.tag = shape.tag;
+    this.fd = shape.fd;
+    if (verifierLog !== undefined) this.verifierLog = verifierLog;
+    this.native = nativeProgram;
+    this.#owner = owner;
+    keepAlive(this, owner);
+  }
+
+  /** @internal */
+  static wrap(nativeProgram: NativeProgram, owner: ProgramOwner, verifierLog?: string): BpfProgram {
+    return new BpfProgram(nativeProgram, owner, verifierLog);
+  }
+
+  /**
+   * Attaches an XDP program to an interface, in one mode, with one attempt.
+   *
+   * @throws EbpfAttachError `ERR_EBPF_NO_INTERFACE`, `ERR_EBPF_INTERFACE_DOWN`; `EBUSY` or `EEXIST` with the `holder`
+   *   where another program is there; `EOPNOTSUPP` or `EINVAL` where the driver cannot do the mode
+   * @throws EbpfPermissionError without CAP_NET_ADMIN
+   */
+  attachXdp(options: NetTarget & XdpOptions): XdpLink {
+    const entry = findInterface(options);
+    const mode = options.mode ?? 'drv';
+    if (!entry.up) {
+      if (options.bringUp !== true) {
+        throw new EbpfAttachError(`attach ${this.name} to ${entry.name}: the interface is down`, {
+          code: 'ERR_EBPF_INTERFACE_DOWN',
+          target: entry.name,
+          hint: `set it up (ip link set ${entry.name} up), or pass bringUp: true`,
+        });
+      }
+      bringUp(entry, options.netns);
+    }
+    return this.#attachXdp(entry, mode, options);
+  }
+
+  #attachXdp(
+    entry: NativeInterface,
+    mode: XdpMode,
+    options: XdpOptions & { netns?: string | number },
+  ): XdpLink {
+    const { netns, replace } = options;
+    const owner = options.via === 'netlink' || replace ? 'netlink' : 'fd';
+    const what = `attach ${this.name} to ${entry.name} (${mode})`;
+    let nativeLink: NativeLink;
+    try {
+      nativeLink =
+        owner === 'netlink'
+          ? this.native.attachXdpNetlink(entry.ifindex, mode, netns, replace?.programId, false)
+          : this.native.attachXdp(entry.ifindex, mode, netns);
+    } catch (error) {
+      throw this.#attachFailure(what, entry, netns, error);
+    }
+    const links = this.#owner.links;
+    const init = { native: nativeLink, program: this, kind: 'xdp', target: entry.name, owner } as const;
+    const link = new XdpLink({ ...init, onClose: (closed) => links.delete(closed) }, entry.ifindex, mode);
+    links.add(link);
+    // Only the kernel's word counts: our id, in the slot of this mode.
+    const found = xdpState(entry.ifindex, netns)[mode];
+    if (found !== this.id) {
+      link.close();
+      throw new EbpfAttachError(
+        `${what}: the kernel reports program ${found || 'none'} there, not ${this.id}`,
+        {
+          code: 'ERR_EBPF_NOT_ATTACHED',
+          target: entry.name,
+        },
+      );
+    }
+    return link;
+  }
+
+  #attachFailure(
+    what: string,
+    entry: NativeInterface,
+    netns: string | number | undefined,
+    error: unknown,
+  ): EbpfError {
+    const { words, log, ...options } = describeFailure(error, `program ${this.name}`);
+    // The kernel's own sentence, where it has one: "native and generic XDP can't be active at the same time".
+    const kernel = log.map((line) => /Kernel error message: (.*)/.exec(line)?.[1]).find(Boolean);
+    const reason = kernel ? `${words}: ${kernel}` : words;
+    switch (options.code) {
+      case 'EPERM': {
+        const missing = missingCapabilities(['CAP_NET_ADMIN']);
+        return new EbpfPermissionError(`${what}: ${reason}`, {
+          ...options,
+          missing,
+          hint: permissionHint(missing),
+        });
+      }
+      case 'EBUSY':
+      case 'EEXIST': {
+        const holder = xdpHolder(entry.ifindex, netns);
+        if (!holder) break;
+        const name = holder.name === undefined ? '' : ` "${holder.name}"`;
+        const remedy =
+          holder.linkId === undefined
+            ? `pass replace: { programId: ${holder.programId} } to take its place`
+            : `it is held by link ${holder.linkId}: only its owner can change or detach it`;
+        return new EbpfAttachError(`${what}: ${reason}: held by program ${holder.programId}${name}`, {
+          ...options,
+          target: entry.name,
+          holder,
+          hint: remedy,
+        });
+      }
+    }
+    return new EbpfAttachError(`${what}: ${reason}`, { ...options, target: entry.name });
+  }
+
+  /**
+   * Runs the program once, or `repeat` times, on data of the caller's (BPF_PROG_TEST_RUN). For XDP and TC the frame
+   * goes nowhere; maps change as they would.
+   *
+   * @throws EbpfNotSupportedError for a program type that the kernel cannot run by hand
+   * @example
+   * const { retval, durationNs } = program.run({ data: frame, repeat: 1000 });
+   */
+  run(options: RunOptions = {}): RunResult {
+    try {
+      return this.native.run(options.data, options.dataOut, options.ctx, options.repeat ?? 1, options.cpu);
+    } catch (error) {
+      const { words, log: _, ...rest } = describeFailure(error, `program ${this.name}`);
+      const message = `run ${this.name} (${this.type}): ${words}`;
+      if (rest.code === 'ENOTSUPP' || rest.code === 'EOPNOTSUPP') {
+        throw new EbpfNotSupportedError(message, { ...rest, feature: `test run of ${this.type}` });
+      }
+      throw new EbpfError(message, rest);
+    }
+  }
+
+  /** What the kernel has counted of it. */
+  stats(): ProgramStats {
+    try {
+      return this.native.stats();
+    } catch (error) {
+      const { words, log: _, ...rest } = describeFailure(error, `program ${this.name}`);
+      throw new EbpfError(`query ${this.name}: ${words}`, rest);
+    }
+  }
+
+  /** Gives the handle up. The program lives on while a link, a pin or another handle holds it. */
+  close(): void {
+    this.native.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
