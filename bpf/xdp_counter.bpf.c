@@ -2,13 +2,14 @@
 /*
  * Counts every frame that an interface receives, by protocol, and passes it on.
  *
- * A frame is TCP, UDP or ICMP when the headers up to and including the IP header are whole in the frame and the IP
- * header names that protocol. For IPv6 the extension headers belong to the IP header: each one that is walked must be
- * whole. Nothing of the TCP, UDP or ICMP header itself is read: a frame that ends right behind the IP header, a first
- * fragment and every later fragment count alike. IP's own length field, checksum and TTL are not judged either
- * (segments merged by the kernel carry a length of 0): what is counted is what arrived, not what the stack will accept.
- * Everything else is OTHER: ARP, 802.3/LLC, ESP, tunnels, ICMP's number in the other IP version, a third VLAN tag,
- * an extension header chain above the bound, a header that is cut off or contradicts itself.
+ * A frame is TCP, UDP or ICMP when the headers up to and including the IP header are whole in the frame and
+ * the IP header names that protocol. For IPv6 the extension headers belong to the IP header: each one that is
+ * walked must be whole. Nothing of the TCP, UDP or ICMP header itself is read: a frame that ends right behind
+ * the IP header, a first fragment and every later fragment count alike. IP's own length field, checksum and
+ * TTL are not judged either (segments merged by the kernel carry a length of 0): what is counted is what
+ * arrived, not what the stack will accept. Everything else is OTHER: ARP, 802.3/LLC, ESP, AH over IPv4,
+ * tunnels, ICMP's number in the other IP version, a third VLAN tag, an extension header chain above the
+ * bound, a header that is cut off or contradicts itself.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -20,7 +21,7 @@
 
 #define ETH_P_QINQ_OLD 0x9100 /* outer tags before 802.1ad gave them 0x88a8 */
 #define MAX_VLAN_TAGS 2
-/* RFC 8200 allows seven before the upper layer, and that once each (destination options twice). */
+/* RFC 8200's order, with one of mobility, HIP and shim6 at its end, has seven. */
 #define MAX_EXTENSION_HEADERS 8
 
 #define IPPROTO_HIP 139
@@ -32,8 +33,8 @@ struct vlan_header {
 };
 
 /*
- * Own structs, not linux/ip.h: its bit-fields follow the machine that compiles, so a big-endian object made on a
- * little-endian machine would swap version and length.
+ * Own structs, not linux/ip.h: its bit-fields follow the machine that compiles, so a big-endian object made
+ * on a little-endian machine would swap version and length.
  */
 struct ipv4_header {
 	__u8 version_ihl;
@@ -58,7 +59,7 @@ struct ipv6_header {
 	__u8 destination[16];
 };
 
-/* The smallest extension header: every kind is at least 8 bytes. The last word is the fragment header's offset. */
+/* Every kind is at least 8 bytes; offset_flags is the fragment header's. */
 struct extension_header {
 	__u8 next_header;
 	__u8 length;
@@ -75,7 +76,8 @@ struct {
 
 static __always_inline int is_vlan(__be16 type)
 {
-	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD) || type == bpf_htons(ETH_P_QINQ_OLD);
+	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD) ||
+	       type == bpf_htons(ETH_P_QINQ_OLD);
 }
 
 static __always_inline __u32 classify_ipv4(const void *at, const void *end)
@@ -194,6 +196,7 @@ int xdp_counter(struct xdp_md *ctx)
 	__u32 class = classify(data, end);
 	struct packet_tally *tally = bpf_map_lookup_elem(&packet_counters, &class);
 
+	/* A row per CPU, and no softirq interrupts another on its CPU: plain additions lose nothing. */
 	if (tally) {
 		tally->packets++;
 		tally->bytes += end - data;

@@ -14,7 +14,8 @@ enum packet_class {
 
 struct packet_tally {
 	__u64 packets;
-	__u64 bytes; /* frame lengths as XDP sees them: Ethernet header and tags that are in the frame included, FCS not */
+	/* Frame lengths as XDP sees them: Ethernet header and tags in the frame included, FCS not. */
+	__u64 bytes;
 };
 
 #endif

@@ -8,13 +8,22 @@ export function keepAlive(handle: object, owner: object): void {
 }
 
 // An attached link is rooted here: a collected handle must never take a program off its hook. One set per env.
-const attached = new Set<object>();
+const attached = new Set<{ close(): void }>();
+let exitHandled = false;
 
-export function root(link: object): void {
+/** `outlivesProcess`: the kernel keeps the attachment when the process ends, so that somebody has to take it off. */
+export function root(link: { close(): void }, outlivesProcess: boolean): void {
   attached.add(link);
+  if (!outlivesProcess || exitHandled) return;
+  exitHandled = true;
+  // The addon's env cleanup hook runs when the event loop empties and when a worker is terminated. process.exit() and
+  // an uncaught exception end the main thread without it, and emit this.
+  process.once('exit', () => {
+    for (const entry of attached) entry.close();
+  });
 }
 
-export function unroot(link: object): void {
+export function unroot(link: { close(): void }): void {
   attached.delete(link);
 }
 

@@ -58,7 +58,7 @@ export class BpfLink implements Disposable {
     const { id } = init.native.info();
     if (id !== undefined) this.id = id;
     keepAlive(this, init.program);
-    root(this);
+    root(this, init.owner === 'netlink');
   }
 
   /**

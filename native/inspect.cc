@@ -168,7 +168,7 @@ Napi::Value Inspect(const Napi::CallbackInfo &info)
 	if (!CheckElf(bytes, &sections, &refusal))
 		return DescribeRefusal(env, refusal);
 	LogCapture capture;
-	auto opts = MakeOptions<struct bpf_object_open_opts>();
+	Zeroed<struct bpf_object_open_opts> opts;
 	opts.object_name = "inspect";
 	ObjectPointer object(bpf_object__open_mem(bytes.data(), bytes.size(), &opts));
 	if (!object) {

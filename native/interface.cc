@@ -142,18 +142,17 @@ std::optional<Failure> QueryXdp(const Netns &netns, int ifindex, XdpState *out)
 	std::vector<std::string> log;
 	auto query = [&] {
 		LogCapture capture;
-		auto opts = MakeOptions<struct bpf_xdp_query_opts>();
+		Zeroed<struct bpf_xdp_query_opts> opts;
 		error = bpf_xdp_query(ifindex, 0, &opts);
-		out->features = error == 0 ? opts.feature_flags : 0;
 		if (error != 0 && error != -ENODEV && error != -EPERM) {
 			// libbpf asks for the features in a second question, which kernels before 6.3 and some
-			// sandboxes refuse; the first alone is the shorter struct's.
-			opts = {};
+			// sandboxes refuse; with the shorter struct it asks the first alone.
+			opts.feature_flags = 0;
 			opts.sz = offsetof(struct bpf_xdp_query_opts, feature_flags);
 			error = bpf_xdp_query(ifindex, 0, &opts);
 		}
+		out->features = opts.feature_flags;
 		out->attach_mode = opts.attach_mode;
-		// With several modes attached the driver fills the per-mode ids; with one, only that one's.
 		out->skb_program_id = opts.skb_prog_id;
 		out->drv_program_id = opts.drv_prog_id;
 		out->hw_program_id = opts.hw_prog_id;

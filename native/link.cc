@@ -66,7 +66,7 @@ std::optional<Failure> XdpNetlink::Set(int program_fd, int expected_fd) const
 	std::vector<std::string> log;
 	auto set = [&] {
 		LogCapture capture;
-		auto opts = MakeOptions<struct bpf_xdp_attach_opts>();
+		Zeroed<struct bpf_xdp_attach_opts> opts;
 		uint32_t flags = mode;
 		if (expected_fd >= 0) {
 			opts.old_prog_fd = expected_fd;
@@ -194,7 +194,7 @@ Napi::Value Link::Update(const Napi::CallbackInfo &info)
 		xdp_->program = std::move(next);
 		return env.Undefined();
 	}
-	auto opts = MakeOptions<struct bpf_link_update_opts>();
+	Zeroed<struct bpf_link_update_opts> opts;
 	if (expected) {
 		opts.flags = BPF_F_REPLACE;
 		opts.old_prog_fd = static_cast<uint32_t>(expected->fd());

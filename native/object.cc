@@ -19,7 +19,7 @@ namespace {
 std::optional<Failure> Load(const LoadRequest &request, ObjectInit *out)
 {
 	LogCapture capture(request.verifier_log);
-	auto opts = MakeOptions<struct bpf_object_open_opts>();
+	Zeroed<struct bpf_object_open_opts> opts;
 	opts.object_name = request.name.c_str();
 	opts.kernel_log_level = request.verifier_log ? 1 : 0;
 	ObjectPointer object(bpf_object__open_mem(request.bytes.data(), request.bytes.size(), &opts));

@@ -189,7 +189,7 @@ Napi::Value Program::Run(const Napi::CallbackInfo &info)
 	    !ReadOptionalBytes(env, info[1], "dataOut", &data_out) ||
 	    !ReadOptionalBytes(env, info[2], "ctx", &context) || !ReadUint32(env, info[3], "repeat", &repeat))
 		return env.Undefined();
-	auto opts = MakeOptions<struct bpf_test_run_opts>();
+	Zeroed<struct bpf_test_run_opts> opts;
 	opts.data_in = data.data;
 	opts.data_size_in = static_cast<uint32_t>(data.size);
 	opts.data_out = data_out.data;
@@ -226,7 +226,7 @@ Napi::Value Program::AttachXdp(const Napi::CallbackInfo &info)
 		return env.Undefined();
 	int link_fd = -1;
 	auto attach = [&] {
-		auto opts = MakeOptions<struct bpf_link_create_opts>();
+		Zeroed<struct bpf_link_create_opts> opts;
 		opts.flags = mode;
 		link_fd = bpf_link_create(fd_.get(), static_cast<int>(ifindex), BPF_XDP, &opts);
 	};

@@ -93,6 +93,10 @@ static const struct rule_text rule_texts[ELF_RULE_COUNT] = {
         [ELF_RULE_ENTRY_TYPE] = {"elf-entry-type", "a section does not hold the kind of entry asked for"},
         [ELF_RULE_ENTRY_BOUNDS] = {"elf-entry-bounds", "an entry is outside its section or misaligned"},
         [ELF_RULE_COMPRESSED] = {"elf-compressed", "a section is compressed"},
+        [ELF_RULE_RELOCATION_BOUNDS] = {"elf-relocation-bounds",
+                                        "a relocation is outside the section it changes"},
+        [ELF_RULE_SECTION_OVERLAP] = {"elf-section-overlap",
+                                      "the object's sections overlap: together they are larger than it"},
 };
 
 static _Thread_local enum elf_rule last_refusal;
@@ -313,6 +317,26 @@ static enum elf_rule read_section(Elf *elf, size_t index)
 	return ELF_RULE_NONE;
 }
 
+// libbpf reads every section of an object. Without this, a small file whose thousand sections are all of its
+// bytes is a thousand files to go through.
+static enum elf_rule check_overlap(const Elf *elf)
+{
+	size_t left = elf->size;
+
+	if (elf->ehdr.e_type != ET_REL)
+		return ELF_RULE_NONE;
+	for (size_t i = 0; i < elf->section_count; i++) {
+		const Elf_Scn *scn = &elf->sections[i];
+
+		if (!scn->data.d_buf)
+			continue;
+		if (scn->data.d_size > left)
+			return ELF_RULE_SECTION_OVERLAP;
+		left -= scn->data.d_size;
+	}
+	return ELF_RULE_NONE;
+}
+
 static enum elf_rule read_sections(Elf *elf)
 {
 	size_t count = elf->section_count;
@@ -331,7 +355,7 @@ static enum elf_rule read_sections(Elf *elf)
 		if (rule)
 			return rule;
 	}
-	return ELF_RULE_NONE;
+	return check_overlap(elf);
 }
 
 static Elf *open_elf(Elf *elf)
@@ -558,7 +582,7 @@ static bool is_symbol_table(const Elf64_Shdr *shdr)
 	return shdr->sh_type == SHT_SYMTAB || shdr->sh_type == SHT_DYNSYM;
 }
 
-static enum elf_rule check_nobits(const Elf_Scn *scn)
+static enum elf_rule check_without_bytes(const Elf_Scn *scn)
 {
 	const Elf *elf = scn->elf;
 	const char *name = elf_strptr(scn->elf, elf->names_index, scn->shdr.sh_name);
@@ -568,7 +592,7 @@ static enum elf_rule check_nobits(const Elf_Scn *scn)
 	if (name && strncmp(name, ".BTF", strlen(".BTF")) == 0)
 		return ELF_RULE_NO_BYTES;
 	// libbpf keeps a map's size in 32 bits: 4 GiB + 8 of .bss would silently be a map of 8 bytes.
-	if (elf->ehdr.e_type == ET_REL && scn->shdr.sh_size > UINT32_MAX)
+	if (elf->ehdr.e_type == ET_REL && scn->data.d_size > UINT32_MAX)
 		return ELF_RULE_NOBITS_SIZE;
 	return ELF_RULE_NONE;
 }
@@ -585,6 +609,28 @@ static enum elf_rule check_symbols(const Elf_Scn *scn)
 	for (size_t i = 0; i < count; i++) {
 		if (symbols[i].st_size > UINT64_MAX - symbols[i].st_value)
 			return ELF_RULE_SYMBOL_BOUNDS;
+	}
+	return ELF_RULE_NONE;
+}
+
+// A relocation changes bytes of the section in sh_info. libbpf sizes an array of map slots by the offset, in
+// an int, and takes the map's size for it from BTF: an offset of gigabytes became memset() with a negative
+// size.
+static enum elf_rule check_relocations(const Elf_Scn *scn)
+{
+	const Elf *elf = scn->elf;
+	const Elf64_Rel *relocations = scn->data.d_buf;
+	size_t count = scn->data.d_size / sizeof *relocations;
+	const Elf_Scn *target;
+
+	if (elf->ehdr.e_type != ET_REL)
+		return ELF_RULE_NONE;
+	if (scn->shdr.sh_info >= elf->section_count)
+		return ELF_RULE_RELOCATION_BOUNDS;
+	target = &elf->sections[scn->shdr.sh_info];
+	for (size_t i = 0; i < count; i++) {
+		if (!target->data.d_buf || relocations[i].r_offset >= target->data.d_size)
+			return ELF_RULE_RELOCATION_BOUNDS;
 	}
 	return ELF_RULE_NONE;
 }
@@ -616,10 +662,8 @@ static enum elf_rule check_contents(Elf_Scn *scn)
 	const Elf64_Shdr *shdr = &scn->shdr;
 	enum elf_rule rule;
 
-	if (shdr->sh_type == SHT_NOBITS)
-		return check_nobits(scn);
-	if (shdr->sh_type == SHT_NULL)
-		return ELF_RULE_NONE;
+	if (shdr->sh_type == SHT_NOBITS || shdr->sh_type == SHT_NULL)
+		return check_without_bytes(scn);
 	// Only DWARF is compressed in practice; libbpf would take the packed bytes for symbols or BTF.
 	if (shdr->sh_flags & SHF_COMPRESSED)
 		return ELF_RULE_COMPRESSED;
@@ -629,7 +673,7 @@ static enum elf_rule check_contents(Elf_Scn *scn)
 	if (is_symbol_table(shdr) && shdr->sh_entsize != sizeof(Elf64_Sym))
 		return ELF_RULE_ENTRY_SIZE;
 	if (!has_bytes(shdr))
-		return ELF_RULE_NONE;
+		return check_without_bytes(scn);
 	// libbpf casts the bytes of these two to structures. No assembler misplaces them, and copies of many
 	// sections that overlap would multiply the memory, so they are refused. All other contents are copied
 	// out by memcpy.
@@ -641,6 +685,8 @@ static enum elf_rule check_contents(Elf_Scn *scn)
 		return rule;
 	if (is_symbol_table(shdr))
 		return check_symbols(scn);
+	if (shdr->sh_type == SHT_REL)
+		return check_relocations(scn);
 	if (shdr->sh_type == SHT_GNU_verdef)
 		return check_version_chain(scn);
 	return ELF_RULE_NONE;
@@ -744,7 +790,8 @@ size_t gelf_getnote(Elf_Data *data, size_t offset, GElf_Nhdr *dst, size_t *name_
 	}
 	memcpy(dst, (const unsigned char *)data->d_buf + offset, sizeof *dst);
 	alignment = data->d_type == ELF_T_NHDR8 ? 8 : 4;
-	// No overflow: the offset is inside the section, whose size is a file's, and the note's sizes have 32 bits.
+	// No overflow: the offset is inside the section, whose size is a file's, and the note's sizes have 32
+	// bits.
 	*name_offset = offset + sizeof *dst;
 	*desc_offset = padded(*name_offset + dst->n_namesz, alignment);
 	end = padded(*desc_offset + dst->n_descsz, alignment);

@@ -47,7 +47,9 @@ enum elf_rule {
 	ELF_RULE_ENTRY_BOUNDS = 26,      /* elf-entry-bounds */
 
 	/* Later additions. */
-	ELF_RULE_COMPRESSED = 27, /* elf-compressed: one section */
+	ELF_RULE_COMPRESSED = 27,        /* elf-compressed: one section */
+	ELF_RULE_RELOCATION_BOUNDS = 28, /* elf-relocation-bounds: one section */
+	ELF_RULE_SECTION_OVERLAP = 29,   /* elf-section-overlap: the whole file */
 
 	ELF_RULE_COUNT
 };

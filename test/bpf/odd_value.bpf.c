@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Values whose size is no multiple of 8. The kernel hands out per-CPU values in slots of roundup(size, 8) bytes; a reader
- * that takes the size itself for the stride sees CPU 0 right and every other CPU shifted. Each run writes, on its CPU:
+ * Values whose size is no multiple of 8. The kernel hands out per-CPU values in slots of roundup(size, 8)
+ * bytes; a reader that takes the size itself for the stride sees CPU 0 right and every other CPU shifted.
+ * Each run writes, on its CPU:
  *
  *   odd_array (12 bytes) rows 0..2   {cpu, row, runs on this CPU}
  *   odd_percpu_hash (20 bytes) keys 7 and 0x01020304   {cpu, key, runs on this CPU, "odd-tail"}
@@ -70,7 +71,8 @@ static __always_inline void write_array(__u32 row)
 static __always_inline void write_hash(__u32 key)
 {
 	struct odd_hash_value *value = bpf_map_lookup_elem(&odd_percpu_hash, &key);
-	struct odd_hash_value first = {.key = key, .runs = 1, .tail = {'o', 'd', 'd', '-', 't', 'a', 'i', 'l'}};
+	struct odd_hash_value first = {
+	        .key = key, .runs = 1, .tail = {'o', 'd', 'd', '-', 't', 'a', 'i', 'l'}};
 
 	if (value && value->runs) {
 		value->runs++;

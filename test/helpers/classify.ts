@@ -1,8 +1,12 @@
-// The reference for xdp_counter: which row a frame belongs to, written from the standards and not from the program.
+// The reference for xdp_counter: which row a frame belongs to, written from the standards and not from the
+// program.
 
 export type Row = 'tcp' | 'udp' | 'icmp' | 'other';
 
-/** A view of what is left of the frame. Reading past its end is `undefined`, which every rule below reads as "not whole". */
+/**
+ * A view of what is left of the frame. Reading past its end is `undefined`, which every rule below reads as
+ * "not whole".
+ */
 class Rest {
   readonly #data: Uint8Array;
   constructor(data: Uint8Array) {
@@ -25,7 +29,10 @@ class Rest {
   }
 }
 
-/** IEEE 802.3: destination, source, type or length. 802.1Q, 802.1ad: a tag is its own type and 16 bits of control in front of it. */
+/**
+ * IEEE 802.3: destination, source, type or length. 802.1Q, 802.1ad: a tag is its own type and 16 bits of
+ * control in front of it.
+ */
 export function classify(frame: Uint8Array): Row {
   const whole = new Rest(frame);
   const type = whole.pair(12);

@@ -2,7 +2,10 @@
 
 export type Frame = Uint8Array;
 
-/** Addresses of nobody: the stack drops a frame for a foreign station before it can answer, so no reply disturbs a count. */
+/**
+ * Addresses of nobody: the stack drops a frame for a foreign station before it can answer, so no reply
+ * disturbs a count.
+ */
 export const STATION_A = '02:00:00:00:00:0a';
 export const STATION_B = '02:00:00:00:00:0b';
 
@@ -113,7 +116,10 @@ export function arp(): Uint8Array {
   return concat(hardware, mac(STATION_A), IPV4_A, new Uint8Array(6), IPV4_B);
 }
 
-/** An 802.3 frame: the length where Ethernet II has the type, then an LLC header (by default a spanning tree BPDU's). */
+/**
+ * An 802.3 frame: the length where Ethernet II has the type, then an LLC header (by default a spanning tree
+ * BPDU's).
+ */
 export function llc(
   payload: Uint8Array = bytes(35),
   header: Uint8Array = Uint8Array.of(0x42, 0x42, 0x03),
@@ -129,7 +135,10 @@ export const IPV6_A = Uint8Array.of(0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0,
 export const IPV6_B = Uint8Array.of(0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b);
 
 export interface IPv4Options {
-  /** The header length field, 0–15. From 6 up, options of that size are there; below 5 the field lies and 20 bytes are there. */
+  /**
+   * The header length field, 0–15. From 6 up, options of that size are there; below 5 the field lies and 20
+   * bytes are there.
+   */
   readonly ihl?: number;
   readonly version?: number;
   /** In bytes, a multiple of 8. */
@@ -171,10 +180,14 @@ const EXTENSION_NUMBER: Record<Extension['kind'], number> = {
   shim6: Protocol.SHIM6,
 };
 
-/** One extension header with its length in bytes: a multiple of 8, of 4 for AH, whose unit is different (RFC 4302, 2.2). */
+/**
+ * One extension header with its length in bytes: a multiple of 8, of 4 for AH, whose unit is different (RFC
+ * 4302, 2.2).
+ */
 function extension(ext: Extension, next: number): Uint8Array {
   if (ext.kind === 'fragment') {
-    const field = (ext.offset ?? 0) | (ext.moreFragments ? 1 : 0); // the offset is in units of 8 in the upper 13 bits: bytes as they are
+    // The upper 13 bits are the offset in units of 8: together with the zeros below, the offset in bytes.
+    const field = (ext.offset ?? 0) | (ext.moreFragments ? 1 : 0);
     return concat(Uint8Array.of(next, 0), u16(field), Uint8Array.of(0, 0, 0x4e, 0x45));
   }
   const length = ext.length ?? (ext.kind === 'ah' ? 24 : 8);

@@ -25,7 +25,10 @@ function bpftool<T>(...args: string[]): T {
   return JSON.parse(output) as T;
 }
 
-/** bpftool lists id by id: one that vanishes between two of its calls ends the listing with ENOENT. Ask again then. */
+/**
+ * bpftool lists id by id: one that vanishes between two of its calls ends the listing with ENOENT. Ask again
+ * then.
+ */
 function list(noun: Noun): Listed[] {
   for (let attempt = 0; ; attempt++) {
     try {
@@ -48,7 +51,10 @@ export function programExists(id: number): boolean {
   return programIds().has(id);
 }
 
-/** Waits until the kernel knows none of these ids: RCU frees programs and maps some time after the last reference is gone. */
+/**
+ * Waits until the kernel knows none of these ids: RCU frees programs and maps some time after the last
+ * reference is gone.
+ */
 export async function untilGone(gone: {
   programs?: Iterable<number>;
   maps?: Iterable<number>;
@@ -79,7 +85,10 @@ interface IpXdp {
   xdp?: { mode: number; prog?: { id: number }; attached?: { mode: number; prog: { id: number } }[] };
 }
 
-/** The XDP program that an interface runs and in which mode, as `ip -d link show` has it: its fields, not its text. */
+/**
+ * The XDP program that an interface runs and in which mode, as `ip -d link show` has it: its fields, not its
+ * text.
+ */
 export function xdpOf(netns: Netns, iface: string): { mode?: Mode; programId?: number } {
   const [link] = JSON.parse(netns.ip('-j', '-d', 'link', 'show', 'dev', iface)) as IpXdp[];
   const at = link?.xdp?.prog ? { mode: link.xdp.mode, prog: link.xdp.prog } : link?.xdp?.attached?.[0];
@@ -105,15 +114,18 @@ export interface Snapshot {
   readonly fds: number;
 }
 
-/** What is in the kernel before a test; `names` are those of further programs and maps that the test makes. */
+/**
+ * What is in the kernel before a test; `names` are those of further programs and maps that the test makes.
+ */
 export function snapshotIds(names: Iterable<string> = []): Snapshot {
   const known = new Set([...OUR_NAMES, ...[...names].map((name) => name.slice(0, 15))]);
   return { programs: programIds(), maps: mapIds(), links: linkIds(), names: known, fds: fdCount() };
 }
 
 /**
- * Waits until nothing that was made since the snapshot and is ours is left, and throws with what is. Ours: it has one of our names, and it
- * is held by this process or by no process at all (an attachment or a pin). Other programs, and other runs of these tests, come and go.
+ * Waits until nothing that was made since the snapshot and is ours is left, and throws with what is. Ours: it
+ * has one of our names, and it is held by this process or by no process at all (an attachment or a pin).
+ * Other programs, and other runs of these tests, come and go.
  */
 export async function assertNothingLeft(before: Snapshot): Promise<void> {
   let left: string[] = [];

@@ -24,14 +24,16 @@ interface IpLink {
 let made = 0;
 const open = new Set<Netns>();
 
-// A test that throws outside its own finally, or a worker that is told to exit, still takes its namespaces along.
+// A test that throws outside its own finally, or a worker that is told to exit, still takes its namespaces
+// along.
 process.on('exit', () => {
   for (const netns of [...open]) netns.close();
 });
 
 /**
- * Settings that keep the kernel silent: no link-local address, no duplicate address detection, no router solicitation, so that what a
- * test counts is what the test sent. They go into `default` before an interface is made and into lo before it comes up.
+ * Settings that keep the kernel silent: no link-local address, no duplicate address detection, no router
+ * solicitation, so that what a test counts is what the test sent. They go into `default` before an interface
+ * is made and into lo before it comes up.
  */
 const QUIET = `
 for conf in all default lo; do
@@ -89,12 +91,18 @@ export class Netns implements Disposable {
     return this.interface('lo');
   }
 
-  /** An address on an interface, in CIDR form. IPv6 on a veth makes the kernel send MLD reports: count IPv6 sockets on lo. */
+  /**
+   * An address on an interface, in CIDR form. IPv6 on a veth makes the kernel send MLD reports: count IPv6
+   * sockets on lo.
+   */
   addAddress(iface: string, cidr: string): void {
     this.ip('address', 'add', cidr, 'dev', iface, ...(cidr.includes(':') ? ['nodad'] : []));
   }
 
-  /** A veth pair with both ends in this namespace, without addresses, up unless told otherwise. What is sent on a arrives on b. */
+  /**
+   * A veth pair with both ends in this namespace, without addresses, up unless told otherwise. What is sent
+   * on a arrives on b.
+   */
   addVeth(options: { up?: boolean; queues?: number } = {}): Veth {
     const [a, b] = [`v${this.#veths}a`, `v${this.#veths}b`];
     this.#veths++;
@@ -117,7 +125,8 @@ export class Netns implements Disposable {
     try {
       execFileSync('ip', ['netns', 'delete', this.name], { stdio: ['ignore', 'pipe', 'pipe'] });
     } catch (error) {
-      // `ip netns delete` stops between unmounting and unlinking when it is interrupted: the empty file is ours to remove.
+      // `ip netns delete` stops between unmounting and unlinking when it is interrupted: the empty file is
+      // ours to remove.
       rmSync(this.path, { force: true });
       throw error;
     }
@@ -134,7 +143,10 @@ export class Netns implements Disposable {
     return link;
   }
 
-  /** The carrier arrives by a work queue up to a second later; until then the no-op queue discipline drops every frame. */
+  /**
+   * The carrier arrives by a work queue up to a second later; until then the no-op queue discipline drops
+   * every frame.
+   */
   #awaitCarrier(name: string): void {
     const deadline = performance.now() + 10_000;
     for (;;) {

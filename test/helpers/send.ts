@@ -16,7 +16,10 @@ export interface SendOptions {
   readonly netns: Netns;
   /** The interface that the frames leave on. */
   readonly iface: string;
-  /** The interface in the same namespace that they arrive on: the other end of a veth, or lo itself (the default). */
+  /**
+   * The interface in the same namespace that they arrive on: the other end of a veth, or lo itself (the
+   * default).
+   */
   readonly receiver?: string;
   /** Pins the sender, and with it the softirq that receives on veth and lo, to one CPU. */
   readonly cpu?: number;
@@ -28,7 +31,10 @@ export interface SendOptions {
 export interface SendReport {
   readonly sent: number;
   readonly bytes: number;
-  /** The receiving interface's packet counter; equal to `sent` when nothing was lost and nothing else was about. */
+  /**
+   * The receiving interface's packet counter; equal to `sent` when nothing was lost and nothing else was
+   * about.
+   */
   readonly received: number;
   /** Also counts frames that arrived and that no protocol wanted. */
   readonly rxDropped: number;
@@ -80,7 +86,10 @@ function run<T>(netns: Netns, job: Record<string, unknown>): Promise<T> {
   });
 }
 
-/** Sends frames in the order given, losing none; resolves when all of them have gone through the receiver's XDP hook. */
+/**
+ * Sends frames in the order given, losing none; resolves when all of them have gone through the receiver's
+ * XDP hook.
+ */
 export function sendFrames(batches: readonly Batch[], options: SendOptions): Promise<SendReport> {
   const { netns, iface, receiver = iface, chunk = 64, ...rest } = options;
   const frames = batches.map(({ frame, count }) => ({ frame: Buffer.from(frame).toString('hex'), count }));
@@ -97,7 +106,10 @@ export function datagrams({ netns, size = 64, ...rest }: SocketOptions): Promise
   return run(netns, { mode: 'datagrams', size, ...rest });
 }
 
-/** TCP connections to a closed port: a SYN and a RST each. Their sizes are the stack's own affair and not reported. */
+/**
+ * TCP connections to a closed port: a SYN and a RST each. Their sizes are the stack's own affair and not
+ * reported.
+ */
 export function refusedConnections({
   netns,
   ...rest

@@ -1,10 +1,10 @@
-"""Sends packets inside the network namespace that it is started in; send.ts starts it. A job as JSON comes in on standard
-input, a report as JSON goes out on standard output.
+"""Sends packets inside the network namespace that it is started in; send.ts starts it. A job as JSON comes in on
+standard input, a report as JSON goes out on standard output.
 
-Nothing may be lost on the way, or counts would prove nothing. A veth with XDP holds 256 frames, the backlog behind lo 1000:
-frames go out in chunks, and the next chunk waits until the receiver's packet counter has passed the last one and every
-CPU's backlog has been seen empty. The counter is `packets` alone: `drop` also counts frames that arrived and that no
-protocol wanted, as every frame for a foreign station is.
+Nothing may be lost on the way, or counts would prove nothing. A veth with XDP holds 256 frames, the backlog behind lo
+1000: frames go out in chunks, and the next chunk waits until the receiver's packet counter has passed the last one and
+every CPU's backlog has been seen empty. The counter is `packets` alone: `drop` also counts frames that arrived and
+that no protocol wanted.
 """
 
 import errno
@@ -41,7 +41,7 @@ def counters(interface):
 
 
 def backlogs():
-    """Frames that wait in each CPU's backlog (the twelfth column, since Linux 5.10), and the drops of all backlogs."""
+    """Frames waiting in each CPU's backlog (twelfth column, since Linux 5.10), and the drops of all backlogs."""
     waiting, dropped = [], 0
     with open("/proc/net/softnet_stat", encoding="ascii") as lines:
         for line in lines:
@@ -52,7 +52,7 @@ def backlogs():
 
 
 def drain(deadline):
-    """Returns once every CPU's backlog has been seen empty: what was in it before this call has been taken out."""
+    """Returns once each CPU's backlog has been seen empty: what was in it before has been taken out."""
     full = None
     while full is None or full:
         waiting, _ = backlogs()
@@ -128,7 +128,7 @@ def checksum(data):
 
 
 def echo(job, deadline):
-    """Echo requests one after the other, each answered by the stack before the next: 2 × count packets on lo."""
+    """Echo requests, each answered by the stack before the next: 2 × count packets on lo."""
     family = family_of(job["address"])
     protocol, request, reply = ECHO[family]
     with socket.socket(family, socket.SOCK_RAW, protocol) as raw:
@@ -154,7 +154,8 @@ def echo(job, deadline):
 def datagrams(job, deadline):
     """UDP datagrams to a bound receiver, each received before the next is sent: count packets on lo."""
     family = family_of(job["address"])
-    with socket.socket(family, socket.SOCK_DGRAM) as receiver, socket.socket(family, socket.SOCK_DGRAM) as sender:
+    kind = socket.SOCK_DGRAM
+    with socket.socket(family, kind) as receiver, socket.socket(family, kind) as sender:
         receiver.bind((job["address"], 0))
         payload = bytes(job["size"])
         for number in range(job["count"]):
@@ -167,7 +168,7 @@ def datagrams(job, deadline):
 
 
 def refused(job, deadline):
-    """TCP connections to a port where nobody listens: a SYN and the stack's RST each, 2 × count packets on lo."""
+    """TCP connections to a closed port: a SYN and the stack's RST each, 2 × count packets on lo."""
     family = family_of(job["address"])
     with socket.socket(family, socket.SOCK_STREAM) as held:
         held.bind((job["address"], 0))  # bound, not listening: the port is closed and stays ours

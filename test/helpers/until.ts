@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * Polls until `answer` returns something other than undefined, null or false, and returns that. Waiting is on a condition, never on a
- * clock: the deadline only ends a wait that will not succeed, with `describe()` as the reason.
+ * Polls until `answer` returns something other than undefined, null or false, and returns that. Waiting is on
+ * a condition, never on a clock: the deadline only ends a wait that will not succeed, with `describe()` as
+ * the reason.
  */
 export async function until<T>(
   answer: () => T | Promise<T>,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Hostile variants of an ELF file, made from a seed: the same (seed, file, number) gives the same bytes in every driver.
- * Variants number 0 up to boundary_count() are the cuts at every boundary; those after it are random.
+ * Hostile variants of an ELF file, made from a seed: the same (seed, file, number) gives the same bytes in
+ * every driver. Variants number 0 up to boundary_count() are the cuts at every boundary; those after it are
+ * random.
  */
 #ifndef TEST_NATIVE_MUTATE_H
 #define TEST_NATIVE_MUTATE_H
@@ -106,12 +107,49 @@ static size_t boundary(const struct image *base, size_t number)
 static uint64_t hostile_number(struct random *random, const struct image *image, uint64_t old)
 {
 	const uint64_t numbers[] = {
-		0, 1, 2, 3, 4, 7, 8, 16, 24, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xff00, 0xfff1, 0xffff, 0x10000,
-		0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0x100000008, 0x7fffffffffffffff,
-		0x8000000000000000, 0xfffffffffffff000, 0xfffffffffffffff0, 0xfffffffffffffff8,
-		0xffffffffffffffff, image->size - 1, image->size, image->size + 1, image->size / 64,
-		old + 1, old - 1, old + 8, old - 8, old * 2, ~old, -old, old ^ 0x8000000000000000,
-		UINT64_MAX / sizeof(Elf64_Shdr) + 1, UINT64_MAX / sizeof(Elf64_Sym) + 1,
+	        0,
+	        1,
+	        2,
+	        3,
+	        4,
+	        7,
+	        8,
+	        16,
+	        24,
+	        0x7f,
+	        0x80,
+	        0xff,
+	        0x7fff,
+	        0x8000,
+	        0xff00,
+	        0xfff1,
+	        0xffff,
+	        0x10000,
+	        0x7fffffff,
+	        0x80000000,
+	        0xffffffff,
+	        0x100000000,
+	        0x100000008,
+	        0x7fffffffffffffff,
+	        0x8000000000000000,
+	        0xfffffffffffff000,
+	        0xfffffffffffffff0,
+	        0xfffffffffffffff8,
+	        0xffffffffffffffff,
+	        image->size - 1,
+	        image->size,
+	        image->size + 1,
+	        image->size / 64,
+	        old + 1,
+	        old - 1,
+	        old + 8,
+	        old - 8,
+	        old * 2,
+	        ~old,
+	        -old,
+	        old ^ 0x8000000000000000,
+	        UINT64_MAX / sizeof(Elf64_Shdr) + 1,
+	        UINT64_MAX / sizeof(Elf64_Sym) + 1,
 	};
 	size_t pick = random_below(random, sizeof numbers / sizeof numbers[0] + 8);
 
@@ -136,27 +174,38 @@ struct field {
 	size_t offset;
 	size_t width;
 };
-#define FIELD(type, member) {offsetof(type, member), sizeof(((type *)0)->member)}
+#define FIELD(type, member)                                                                                  \
+	{                                                                                                    \
+		offsetof(type, member), sizeof(((type *)0)->member)                                          \
+	}
 
 static const struct field header_fields[] = {
-	FIELD(Elf64_Ehdr, e_type),      FIELD(Elf64_Ehdr, e_machine),   FIELD(Elf64_Ehdr, e_phoff),
-	FIELD(Elf64_Ehdr, e_shoff),     FIELD(Elf64_Ehdr, e_phentsize), FIELD(Elf64_Ehdr, e_phnum),
-	FIELD(Elf64_Ehdr, e_shentsize), FIELD(Elf64_Ehdr, e_shnum),     FIELD(Elf64_Ehdr, e_shstrndx),
-	{EI_CLASS, 1},                  {EI_DATA, 1},                   {EI_VERSION, 1},
+        FIELD(Elf64_Ehdr, e_type),
+        FIELD(Elf64_Ehdr, e_machine),
+        FIELD(Elf64_Ehdr, e_phoff),
+        FIELD(Elf64_Ehdr, e_shoff),
+        FIELD(Elf64_Ehdr, e_phentsize),
+        FIELD(Elf64_Ehdr, e_phnum),
+        FIELD(Elf64_Ehdr, e_shentsize),
+        FIELD(Elf64_Ehdr, e_shnum),
+        FIELD(Elf64_Ehdr, e_shstrndx),
+        {EI_CLASS, 1},
+        {EI_DATA, 1},
+        {EI_VERSION, 1},
 };
 static const struct field section_fields[] = {
-	FIELD(Elf64_Shdr, sh_name), FIELD(Elf64_Shdr, sh_type), FIELD(Elf64_Shdr, sh_flags),
-	FIELD(Elf64_Shdr, sh_addr), FIELD(Elf64_Shdr, sh_offset), FIELD(Elf64_Shdr, sh_size),
-	FIELD(Elf64_Shdr, sh_link), FIELD(Elf64_Shdr, sh_info), FIELD(Elf64_Shdr, sh_addralign),
-	FIELD(Elf64_Shdr, sh_entsize),
+        FIELD(Elf64_Shdr, sh_name),    FIELD(Elf64_Shdr, sh_type),   FIELD(Elf64_Shdr, sh_flags),
+        FIELD(Elf64_Shdr, sh_addr),    FIELD(Elf64_Shdr, sh_offset), FIELD(Elf64_Shdr, sh_size),
+        FIELD(Elf64_Shdr, sh_link),    FIELD(Elf64_Shdr, sh_info),   FIELD(Elf64_Shdr, sh_addralign),
+        FIELD(Elf64_Shdr, sh_entsize),
 };
 static const struct field symbol_fields[] = {
-	FIELD(Elf64_Sym, st_name), FIELD(Elf64_Sym, st_info), FIELD(Elf64_Sym, st_other),
-	FIELD(Elf64_Sym, st_shndx), FIELD(Elf64_Sym, st_value), FIELD(Elf64_Sym, st_size),
+        FIELD(Elf64_Sym, st_name),  FIELD(Elf64_Sym, st_info),  FIELD(Elf64_Sym, st_other),
+        FIELD(Elf64_Sym, st_shndx), FIELD(Elf64_Sym, st_value), FIELD(Elf64_Sym, st_size),
 };
 static const struct field segment_fields[] = {
-	FIELD(Elf64_Phdr, p_type), FIELD(Elf64_Phdr, p_flags), FIELD(Elf64_Phdr, p_offset),
-	FIELD(Elf64_Phdr, p_vaddr), FIELD(Elf64_Phdr, p_filesz), FIELD(Elf64_Phdr, p_memsz),
+        FIELD(Elf64_Phdr, p_type),  FIELD(Elf64_Phdr, p_flags),  FIELD(Elf64_Phdr, p_offset),
+        FIELD(Elf64_Phdr, p_vaddr), FIELD(Elf64_Phdr, p_filesz), FIELD(Elf64_Phdr, p_memsz),
 };
 
 #define PICK(random, fields) ((fields)[random_below(random, sizeof(fields) / sizeof((fields)[0]))])
@@ -214,7 +263,7 @@ static void mutate_contents(struct random *random, const struct image *base, str
 		return;
 	default:
 		put_hostile(random, image, offset + random_below(random, section.sh_size / 4) * 4,
-			    random_below(random, 4) ? 4 : 8);
+		            random_below(random, 4) ? 4 : 8);
 		return;
 	}
 }
@@ -255,9 +304,9 @@ static void mutate_layout(struct random *random, const struct image *base, struc
 static void mutate_numbering(struct random *random, const struct image *base, struct image *image)
 {
 	static const struct field headers[] = {FIELD(Elf64_Ehdr, e_shnum), FIELD(Elf64_Ehdr, e_shstrndx),
-					       FIELD(Elf64_Ehdr, e_phnum)};
+	                                       FIELD(Elf64_Ehdr, e_phnum)};
 	static const struct field sections[] = {FIELD(Elf64_Shdr, sh_size), FIELD(Elf64_Shdr, sh_link),
-						FIELD(Elf64_Shdr, sh_info)};
+	                                        FIELD(Elf64_Shdr, sh_info)};
 	static const uint16_t marks[] = {0, SHN_XINDEX, PN_XNUM};
 	Elf64_Ehdr header = header_of(base);
 	const uint64_t honest[] = {header.e_shnum, header.e_shstrndx, header.e_phnum};
@@ -294,8 +343,8 @@ static void mutate_once(struct random *random, const struct image *base, struct 
 	case 5:
 		field = PICK(random, section_fields);
 		put_hostile(random, image,
-			    header_at(base, random_below(random, header.e_shnum)) + field.offset,
-			    field.width);
+		            header_at(base, random_below(random, header.e_shnum)) + field.offset,
+		            field.width);
 		return;
 	case 6:
 		mutate_layout(random, base, image);
@@ -309,8 +358,8 @@ static void mutate_once(struct random *random, const struct image *base, struct 
 
 			field = PICK(random, segment_fields);
 			put_hostile(random, image,
-				    header.e_phoff + segment * sizeof(Elf64_Phdr) + field.offset,
-				    field.width);
+			            header.e_phoff + segment * sizeof(Elf64_Phdr) + field.offset,
+			            field.width);
 			return;
 		}
 		/* fall through */
@@ -321,7 +370,8 @@ static void mutate_once(struct random *random, const struct image *base, struct 
 }
 
 /*
- * Variant `number` of a file, in memory of exactly its size, so that a sanitizer sees the first byte read too many.
+ * Variant `number` of a file, in memory of exactly its size, so that a sanitizer sees the first byte read too
+ * many.
  */
 static struct image variant(const struct image *base, uint64_t seed, size_t file, size_t number)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Everything that libelf's interface gives of a file, as lines "key value". A refused item's value starts with "!", and
- * the keys below it are absent. Compiles against native/elf and against elfutils.
+ * Everything that libelf's interface gives of a file, as lines "key value". A refused item's value starts
+ * with "!", and the keys below it are absent. Compiles against native/elf and against elfutils.
  */
 #ifndef TEST_NATIVE_WALK_H
 #define TEST_NATIVE_WALK_H

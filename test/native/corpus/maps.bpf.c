@@ -39,7 +39,7 @@ struct {
 	__uint(value_size, sizeof(__u32));
 	int (*values[])(void *);
 } jumps SEC(".maps") = {
-	.values = {[1] = entry},
+        .values = {[1] = entry},
 };
 
 static __attribute__((noinline)) int count(__u32 key)
@@ -71,7 +71,6 @@ int on_exit(struct task_struct *task)
 {
 	return task->parent->pid + task->comm[1] + shared(2);
 }
-
 
 char LICENSE[] SEC("license") = "GPL";
 __u32 VERSION SEC("version") = 0x060100;

@@ -33,15 +33,15 @@ void avoid(__u64 *ctx)
 
 SEC(".struct_ops")
 struct tcp_congestion_ops half_cc = {
-	.ssthresh = (void *)half,
-	.cong_avoid = (void *)avoid,
-	.name = "half",
+        .ssthresh = (void *)half,
+        .cong_avoid = (void *)avoid,
+        .name = "half",
 };
 
 SEC(".struct_ops.link")
 struct tcp_congestion_ops linked_cc = {
-	.ssthresh = (void *)half,
-	.name = "linked",
+        .ssthresh = (void *)half,
+        .name = "linked",
 };
 
 char LICENSE[] SEC("license") = "GPL";

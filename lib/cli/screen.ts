@@ -1,0 +1,83 @@
+import { clearScreenDown, cursorTo, moveCursor } from 'node:readline';
+import type { WriteStream } from 'node:tty';
+import { stripVTControlCharacters } from 'node:util';
+import { type Frame, frame } from './frame.ts';
+import type { Sample } from './meter.ts';
+import type { Subject, View } from './view.ts';
+
+const HIDE_CURSOR = '\x1b[?25l';
+const SHOW_CURSOR = '\x1b[?25h';
+
+/** For terminals: a table that is redrawn in place, and stays when the command ends. */
+export class ScreenView implements View {
+  readonly #subject: Subject;
+  readonly #stream: WriteStream;
+  #drawn: readonly string[] = [];
+  #last: Frame | undefined;
+
+  constructor(subject: Subject, stream: WriteStream = process.stdout) {
+    this.#subject = subject;
+    this.#stream = stream;
+  }
+
+  open(sample: Sample): void {
+    this.#stream.write(HIDE_CURSOR);
+    process.on('exit', this.#showCursor); // whatever ends the process
+    process.on('SIGTSTP', this.#suspend);
+    process.on('SIGCONT', this.#resume);
+    this.#stream.on('resize', this.#redraw);
+    this.show(sample);
+  }
+
+  show(sample: Sample): void {
+    this.#last = { subject: this.#subject, sample, final: false };
+    this.#redraw();
+  }
+
+  close(sample: Sample): void {
+    this.#last = { subject: this.#subject, sample, final: true };
+    this.#redraw();
+    this.#stream.off('resize', this.#redraw);
+    process.off('SIGTSTP', this.#suspend);
+    process.off('SIGCONT', this.#resume);
+    process.off('exit', this.#showCursor);
+    this.#showCursor();
+  }
+
+  readonly #redraw = (): void => {
+    if (!this.#last) return;
+    const { columns, rows } = this.#stream;
+    this.#stream.cork(); // one write: no half-drawn frame is ever seen
+    // A terminal that became narrower has wrapped the lines that are on it.
+    const height = this.#drawn.reduce(
+      (lines, line) => lines + Math.max(1, Math.ceil(width(line) / columns)),
+      0,
+    );
+    moveCursor(this.#stream, 0, -Math.min(height, rows - 1));
+    cursorTo(this.#stream, 0);
+    clearScreenDown(this.#stream);
+    this.#drawn = frame(this.#last, this.#stream);
+    this.#stream.write(this.#drawn.map((line) => `${line}\n`).join(''));
+    this.#stream.uncork();
+  };
+
+  readonly #showCursor = (): void => {
+    this.#stream.write(SHOW_CURSOR);
+  };
+
+  // ^Z: the shell gets its cursor back, and the table starts anew below whatever was done there.
+  readonly #suspend = (): void => {
+    this.#showCursor();
+    process.kill(process.pid, 'SIGSTOP');
+  };
+
+  readonly #resume = (): void => {
+    this.#stream.write(HIDE_CURSOR);
+    this.#drawn = [];
+    this.#redraw();
+  };
+}
+
+function width(line: string): number {
+  return stripVTControlCharacters(line).length;
+}

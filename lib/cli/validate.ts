@@ -1,0 +1,51 @@
+import { styleText } from 'node:util';
+import type { Command } from 'commander';
+import type { Finding, ValidationReport } from '../validate.ts';
+import { plural } from './format.ts';
+import { print, printable, printJson } from './output.ts';
+
+export function addValidate(program: Command): void {
+  program
+    .command('validate')
+    .description('say whether a file is a BPF object that can be loaded, and what is wrong with it')
+    .argument('<file>', 'an object file that clang -target bpf made')
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      `
+Exit status: 0 where the file is ok (there may be warnings), 1 where it is not.
+The file is only read: this takes no privilege, and asks nothing of the kernel.
+
+Examples:
+  $ node-ebpf validate xdp_counter.bpf.o
+  $ node-ebpf validate --json xdp_counter.bpf.o | jq '.findings[].rule'`,
+    )
+    .action(async (file: string, options: { json?: true }) => {
+      const { validate } = await import('../validate.ts');
+      const result = await validate(file);
+      if (!result.ok) process.exitCode = 1;
+      if (options.json) printJson(result);
+      else print(...result.findings.flatMap(describe), verdict(file, result));
+    });
+}
+
+function describe({ rule, level, place, message, remedy }: Finding): string[] {
+  const colour = level === 'error' ? 'red' : 'yellow';
+  const label = styleText(colour, `${level}:`, { stream: process.stdout });
+  const lines = [`${label} ${printable(place)}: ${printable(message)} [${rule}]`];
+  if (remedy !== undefined) lines.push(`  remedy: ${printable(remedy)}`);
+  return lines;
+}
+
+function verdict(file: string, { ok, findings, object }: ValidationReport): string {
+  const found = (['error', 'warning'] as const)
+    .map((level) => [level, findings.filter((finding) => finding.level === level).length] as const)
+    .filter(([, number]) => number > 0)
+    .map(([level, number]) => plural(number, level));
+  const holds = object
+    ? [plural(object.programs.length, 'program'), plural(object.maps.length, 'map')].join(', ')
+    : '';
+  const details = ok ? [holds, ...found] : found;
+  const word = styleText(ok ? 'green' : 'red', ok ? 'ok' : 'not ok', { stream: process.stdout });
+  return `${printable(file)}: ${word} (${details.join('; ')})`;
+}
