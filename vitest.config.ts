@@ -30,6 +30,8 @@ export default defineConfig({
         include: [`test/${name}/**/*.test.ts`],
         // A native crash takes down a process and shows; worker threads would take vitest with them.
         pool: 'forks' as const,
+        // For the tests of what the collector may and may not take.
+        execArgv: ['--expose-gc'],
         fileParallelism: !serial,
         ...(serial ? { maxWorkers: 1 } : {}),
         // The sanitizer makes everything a few times slower.

@@ -12,7 +12,7 @@ import type { BpfLink } from './link.ts';
 import { BpfMap } from './map.ts';
 import { type NativeObject, native } from './native.ts';
 import { nearest } from './nearest.ts';
-import { capabilitiesToLoad, missingCapabilities, permissionHint } from './privileges.ts';
+import { type Capability, capabilitiesToLoad, missingCapabilities, permissionHint } from './privileges.ts';
 import { BpfProgram } from './program.ts';
 import { invalidObject, readSource, readSourceSync, type Source, type SourceBytes } from './source.ts';
 import { checkObject } from './validate.ts';
@@ -197,7 +197,15 @@ function loadFailure(read: SourceBytes, info: ObjectInfo, error: unknown): EbpfE
   const { words, log, ...options } = describeFailure(error, `object ${read.name}`);
   const [program, verifierLog] = [...verifierLogs(log)].at(-1) ?? [refusedProgram(log), undefined];
   const summary = verifierLog === undefined ? undefined : verifierSummary(verifierLog);
-  if (options.code === 'EPERM' && summary === undefined) return permissionFailure(read, info, words, options);
+  if (options.code === 'EPERM' && summary === undefined) {
+    const needed = info.programs.flatMap((entry) => capabilitiesToLoad(entry.type));
+    return permissionFailure(read, missingCapabilities(['CAP_BPF', ...needed]), words, options);
+  }
+  // Without CAP_PERFMON the verifier forbids what could tell a kernel address (kernel/bpf/verifier.c, allow_ptr_leaks).
+  if (options.code === 'EACCES' && /prohibited|leaks addr/.test(summary ?? '')) {
+    const missing = missingCapabilities(['CAP_PERFMON']);
+    if (missing.length > 0) return permissionFailure(read, missing, `${words}: ${summary}`, options);
+  }
   const subject = program === undefined ? read.name : `${program} (${read.name})`;
   const detail = summary ?? mapFailure(log);
   return new EbpfLoadError(`load ${subject}: ${words}${detail ? `: ${detail}` : ''}`, {
@@ -214,19 +222,12 @@ function loadFailure(read: SourceBytes, info: ObjectInfo, error: unknown): EbpfE
 
 function permissionFailure(
   read: SourceBytes,
-  info: ObjectInfo,
+  missing: Capability[],
   words: string,
   options: EbpfErrorOptions,
 ): EbpfPermissionError {
-  const needed = [
-    ...new Set(['CAP_BPF' as const, ...info.programs.flatMap((entry) => capabilitiesToLoad(entry.type))]),
-  ];
-  const missing = missingCapabilities(needed);
-  return new EbpfPermissionError(`load ${read.name}: ${words}`, {
-    ...options,
-    missing,
-    hint: permissionHint(missing),
-  });
+  const hint = permissionHint(missing);
+  return new EbpfPermissionError(`load ${read.name}: ${words}`, { ...options, missing, hint });
 }
 
 function refusedProgram(log: readonly string[]): string | undefined {

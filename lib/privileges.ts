@@ -8,7 +8,7 @@ export type Capability = keyof typeof CAPABILITY_BITS;
 export function missingCapabilities(needed: readonly Capability[]): Capability[] {
   const effective = /^CapEff:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
   const has = (name: Capability) => ((BigInt(`0x${effective}`) >> CAPABILITY_BITS[name]) & 1n) === 1n;
-  return needed.filter(
+  return [...new Set(needed)].filter(
     (name) => !has(name) && !((name === 'CAP_BPF' || name === 'CAP_PERFMON') && has('CAP_SYS_ADMIN')),
   );
 }

@@ -130,16 +130,17 @@ llvm_tool() {
 	fi
 }
 
-# The folder over include/node/ that node-gyp and CMake compile against. Nothing is downloaded: the headers must be on the machine.
+# node_headers EXECUTABLE: the folder over include/node/ that node-gyp compiles against. Nothing is downloaded: the headers must be
+# on the machine, where Node's own distributions have them.
 node_headers() {
 	local prefix
-	for prefix in "${npm_config_nodedir-}" "$(dirname "$(dirname "$(node -p process.execPath)")")"; do
+	for prefix in "${npm_config_nodedir-}" "${1%/*/*}"; do
 		if [[ -n $prefix && -f $prefix/include/node/common.gypi ]]; then
 			echo "$prefix"
 			return 0
 		fi
 	done
-	die "Node's headers (include/node) are not beside $(command -v node): install Node from nodejs.org or NodeSource, which bring them, or set npm_config_nodedir"
+	die "Node's headers (include/node) are not beside $1: install Node from nodejs.org or NodeSource, which bring them, or set npm_config_nodedir"
 }
 
 # Becomes the command, as root where that is possible: loading BPF programs takes it. Without sudo the command says what it lacks.

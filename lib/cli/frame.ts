@@ -1,5 +1,4 @@
-import type { WriteStream } from 'node:tty';
-import { styleText } from 'node:util';
+import { stripVTControlCharacters, styleText } from 'node:util';
 import type { Protocol, Tally } from '../programs/index.ts';
 import { bar, bytes, count, duration, rate } from './format.ts';
 import { means, type Sample, sum } from './meter.ts';
@@ -13,6 +12,13 @@ export interface Frame {
   final: boolean;
 }
 
+/** Where it is drawn: cells, lines, and the stream that says whether there are colours. */
+export interface Area {
+  columns: number;
+  rows: number;
+  stream: NodeJS.WritableStream;
+}
+
 const COLOURS = { tcp: 'cyan', udp: 'green', icmp: 'yellow', other: 'magenta', total: 'bold' } as const;
 
 const RATES: readonly Column[] = [
@@ -24,67 +30,61 @@ const TOTALS: readonly Column[] = [
   { head: 'packets', align: 'right', width: 12 },
   { head: 'bytes', align: 'right', width: 10 },
 ];
-const PERCENT = ' 100 %'.length;
+const PERCENT = '100 % '.length;
 const BAR = { least: 8, most: 40 };
 
+// The bar goes first where there is no room, then the totals.
+function layout(room: number): { withTotals: boolean; barWidth: number } {
+  const withTotals = room >= total(RATES) + total(TOTALS);
+  const left = room - total(RATES) - (withTotals ? total(TOTALS) : 0) - PERCENT - 2;
+  return { withTotals, barWidth: left >= BAR.least ? Math.min(left, BAR.most) : 0 };
+}
+
 /** The lines of one screen of `top`, none wider than the terminal and not more than it is high. */
-export function frame({ subject, sample, final }: Frame, stream: WriteStream): string[] {
+export function frame({ subject, sample, final }: Frame, { columns, rows, stream }: Area): string[] {
+  const room = columns - 1; // a character in the last cell makes some terminals wrap
+  const { withTotals, barWidth } = layout(room);
   const paint = (format: Parameters<typeof styleText>[0], text: string) =>
     styleText(format, text, { stream });
-  const room = stream.columns - 1; // the last cell makes some terminals wrap
-  // First the bar goes, then the totals.
-  const withTotals = room >= total(RATES) + total(TOTALS);
-  const columns = withTotals ? [...RATES, ...TOTALS] : RATES;
-  const left = room - total(columns) - PERCENT - 2;
-  const barWidth = left >= BAR.least ? Math.min(left, BAR.most) : 0;
-
-  const rates = final ? means(sample) : sample.rates;
-  const all = sum(rates);
-  // No eighths of a block in the font of the kernel's own console.
+  // The font of the kernel's own console has no eighths of a block.
   const blocks = process.env.TERM !== 'linux';
+  const speeds = final ? means(sample) : sample.rates;
+  const all = sum(speeds);
+
   const row = (name: Protocol | 'total', speed: Tally, counted: Tally): string[] => {
-    const cells = [paint(COLOURS[name], name), rate(speed.packets), bytes(speed.bytes)];
-    if (withTotals) cells.push(count(counted.packets), bytes(counted.bytes));
-    if (barWidth === 0) return cells;
     const share = all.packets > 0 ? speed.packets / all.packets : 0;
-    const drawn = name === 'total' ? '' : bar(share, barWidth, blocks);
-    const percent = name === 'total' ? '' : `${Math.round(share * 100)} %`.padStart(PERCENT - 1);
-    return [...cells, name === 'total' ? '' : `${percent} ${paint(COLOURS[name], drawn)}`];
+    const percent = `${Math.round(share * 100)} % `.padStart(PERCENT);
+    const drawn = name === 'total' ? '' : percent + paint(COLOURS[name], bar(share, barWidth, blocks));
+    return [
+      ...[paint(COLOURS[name], name), rate(speed.packets), bytes(speed.bytes)],
+      ...(withTotals ? [count(counted.packets), bytes(counted.bytes)] : []),
+      ...(barWidth > 0 ? [drawn] : []),
+    ];
   };
-  const shown = barWidth > 0 ? [...columns, { head: 'share of packets' }] : columns;
-  const protocols = Object.keys(sample.totals) as Protocol[];
-  const [head = '', ...rows] = tableLines(shown, [
-    ...protocols.map((name) => row(name, rates[name], sample.totals[name])),
-    row('total', all, sum(sample.totals)),
-  ]);
+  const protocols = Object.keys(speeds) as Protocol[];
+  const [head = '', ...body] = tableLines(
+    [...RATES, ...(withTotals ? TOTALS : []), ...(barWidth > 0 ? [{ head: 'share of packets' }] : [])],
+    [
+      ...protocols.map((name) => row(name, speeds[name], sample.totals[name])),
+      row('total', all, sum(sample.totals)),
+    ],
+  );
   const title = `${paint('bold', subject.iface)}  ${modeWords(subject.mode)}  ${duration(sample.elapsed)}`;
   const lines = [
     final ? `${title}, detached: means and totals` : title,
     ...(subject.note === undefined ? [] : [paint('dim', subject.note)]),
-    '',
-    paint('dim', head),
-    ...rows,
+    ...['', paint('dim', head), ...body],
     ...(final ? [] : ['', paint('dim', '^C detaches and ends')]),
   ];
-  return lines.slice(0, Math.max(stream.rows - 1, 1)).map((line) => clip(line, room));
+  return lines.slice(0, Math.max(rows - 1, 1)).map((line) => clip(line, room));
 }
 
 function total(columns: readonly Column[]): number {
   return columns.reduce((cells, { width = 0 }) => cells + width, 0);
 }
 
-const ESCAPE = /(\x1b\[[0-9;]*m)/;
-
-/** The first `width` cells of a line, its colours left as they are. */
+/** At most `width` cells of a line; one that is cut loses its colours. */
 function clip(line: string, width: number): string {
-  let left = width;
-  return line
-    .split(ESCAPE)
-    .map((part) => {
-      if (ESCAPE.test(part)) return part;
-      const kept = part.slice(0, Math.max(left, 0));
-      left -= kept.length;
-      return kept;
-    })
-    .join('');
+  const plain = stripVTControlCharacters(line);
+  return plain.length > width ? plain.slice(0, width) : line;
 }

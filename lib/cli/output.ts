@@ -42,7 +42,8 @@ function describe(error: unknown): ErrorLine {
     const help = hint?.replace(/^\((.*)\)$/, '$1') ?? 'node-ebpf --help shows the commands and their options';
     return { name: 'UsageError', code: 'ERR_EBPF_USAGE', message, hint: help };
   }
-  const { name, code = 'ERR_EBPF_BUG', message } = error as NodeJS.ErrnoException;
+  const thrown: NodeJS.ErrnoException = error instanceof Error ? error : new Error(String(error));
+  const { name, code = 'ERR_EBPF_BUG', message } = thrown;
   const hint = 'this is a bug in node-ebpf: please report it, with what NODE_DEBUG=node-ebpf adds';
   return { name, code, message, hint };
 }

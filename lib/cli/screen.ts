@@ -46,7 +46,7 @@ export class ScreenView implements View {
 
   readonly #redraw = (): void => {
     if (!this.#last) return;
-    const { columns, rows } = this.#stream;
+    const { columns, rows } = size(this.#stream);
     this.#stream.cork(); // one write: no half-drawn frame is ever seen
     // A terminal that became narrower has wrapped the lines that are on it.
     const height = this.#drawn.reduce(
@@ -56,7 +56,7 @@ export class ScreenView implements View {
     moveCursor(this.#stream, 0, -Math.min(height, rows - 1));
     cursorTo(this.#stream, 0);
     clearScreenDown(this.#stream);
-    this.#drawn = frame(this.#last, this.#stream);
+    this.#drawn = frame(this.#last, { columns, rows, stream: this.#stream });
     this.#stream.write(this.#drawn.map((line) => `${line}\n`).join(''));
     this.#stream.uncork();
   };
@@ -68,14 +68,19 @@ export class ScreenView implements View {
   // ^Z: the shell gets its cursor back, and the table starts anew below whatever was done there.
   readonly #suspend = (): void => {
     this.#showCursor();
+    this.#drawn = [];
     process.kill(process.pid, 'SIGSTOP');
   };
 
   readonly #resume = (): void => {
     this.#stream.write(HIDE_CURSOR);
-    this.#drawn = [];
     this.#redraw();
   };
+}
+
+// A pseudo-terminal that nobody gave a size says 0 × 0.
+function size(stream: WriteStream): { columns: number; rows: number } {
+  return { columns: stream.columns || 80, rows: stream.rows || 24 };
 }
 
 function width(line: string): number {

@@ -119,13 +119,13 @@ async function* everySecond(
   const start = performance.now();
   const end = start + seconds * 1000;
   let next = start;
-  while (next < end && !signal.aborted) {
+  do {
     // From the start, not from the last sample: delays do not add up. A second that was slept through is left out.
     const behind = Math.floor((performance.now() - next) / INTERVAL_MS);
     next = Math.min(next + INTERVAL_MS * (1 + Math.max(behind, 0)), end);
     await sleep(next - performance.now(), undefined, { signal }).catch(() => {});
     yield meter.sample();
-  }
+  } while (next < end && !signal.aborted);
 }
 
 /** Aborted by the first ^C, by SIGTERM, or when nobody reads the output. A second ^C is the system's: it ends at once. */

@@ -84,7 +84,7 @@ static const struct rule_text rule_texts[ELF_RULE_COUNT] = {
         [ELF_RULE_NO_BYTES] = {"elf-no-bytes",
                                "a BTF section holds no bytes (SHT_NOBITS: a debug-only file?)"},
         [ELF_RULE_NOBITS_SIZE] = {"elf-nobits-size", "a zero-initialised section is larger than 4 GiB"},
-        [ELF_RULE_SYMBOL_BOUNDS] = {"elf-symbol-bounds", "the end of a symbol overflows"},
+        [ELF_RULE_SYMBOL_BOUNDS] = {"elf-symbol-bounds", "a symbol is outside its section"},
         [ELF_RULE_VERSION_CHAIN] = {"elf-version-chain", "the version definitions are no forward chain"},
         [ELF_RULE_NO_SECTION] = {"elf-no-section", "no section has this number"},
         [ELF_RULE_NO_PROGRAM_HEADER] = {"elf-no-program-header", "no program header has this number"},
@@ -597,8 +597,21 @@ static enum elf_rule check_without_bytes(const Elf_Scn *scn)
 	return ELF_RULE_NONE;
 }
 
-// In a relocatable file a symbol's value is an offset in its section. libbpf before 1.6 adds the size to it
-// unchecked and copies a program from before the section when the sum overflows (CVE-2025-29481).
+// In a relocatable file a symbol's value is an offset in its section. libbpf 1.5 adds sizes to it unchecked:
+// a program (CVE-2025-29481) or a struct_ops variable is copied from outside its section when the sum
+// overflows.
+static bool symbol_fits(const Elf *elf, const Elf64_Sym *symbol)
+{
+	bool in_section = symbol->st_shndx != SHN_UNDEF && symbol->st_shndx < SHN_LORESERVE;
+	size_t room = UINT64_MAX;
+
+	if (in_section && symbol->st_shndx >= elf->section_count)
+		return false;
+	if (in_section)
+		room = elf->sections[symbol->st_shndx].data.d_size;
+	return fits(room, symbol->st_value, symbol->st_size);
+}
+
 static enum elf_rule check_symbols(const Elf_Scn *scn)
 {
 	const Elf64_Sym *symbols = scn->data.d_buf;
@@ -607,7 +620,7 @@ static enum elf_rule check_symbols(const Elf_Scn *scn)
 	if (scn->elf->ehdr.e_type != ET_REL || scn->shdr.sh_type != SHT_SYMTAB)
 		return ELF_RULE_NONE;
 	for (size_t i = 0; i < count; i++) {
-		if (symbols[i].st_size > UINT64_MAX - symbols[i].st_value)
+		if (!symbol_fits(scn->elf, &symbols[i]))
 			return ELF_RULE_SYMBOL_BOUNDS;
 	}
 	return ELF_RULE_NONE;

@@ -23,7 +23,7 @@ process.on('exit', endChildren);
 /** Starts a module whose `ebpf` and `programs` are the library. It ends with the test process. */
 export function runModule(
   body: string,
-  options: { args?: readonly string[]; prefix?: readonly string[] } = {},
+  options: { prefix?: readonly string[]; node?: readonly string[] } = {},
 ): Child {
   const source = `
     const ebpf = await import(${JSON.stringify(new URL('index.js', LIBRARY).href)});
@@ -32,7 +32,7 @@ export function runModule(
   const [command = process.execPath, ...rest] = [
     ...(options.prefix ?? []),
     process.execPath,
-    ...['--input-type=module', '-e', source, ...(options.args ?? [])],
+    ...[...(options.node ?? []), '--input-type=module', '-e', source],
   ];
   const child = spawn(command, rest, { stdio: ['pipe', 'pipe', 'pipe'] });
   running.add(child);

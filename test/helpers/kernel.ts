@@ -1,6 +1,6 @@
 // What the kernel says, asked through bpftool(8) and ip(8) and not through the library under test.
 import { execFileSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { leftNetns, type Netns } from './netns.ts';
 import { until } from './until.ts';
 
@@ -106,11 +106,15 @@ const OUR_NAMES: ReadonlySet<string> = new Set([
   ...['pass', 'passed', 'first', 'second', 'runs', 'refused', 'on_sys_enter', 'entered'],
 ]);
 
+/** Nothing in Node itself opens these, so their number is the library's own. */
+const OURS = /^(anon_inode:\[?bpf|net:\[)/;
+
 export interface Snapshot {
   readonly programs: ReadonlySet<number>;
   readonly maps: ReadonlySet<number>;
   readonly links: ReadonlySet<number>;
   readonly names: ReadonlySet<string>;
+  /** Descriptors of programs, maps and links that this process has open, and of namespaces. */
   readonly fds: number;
 }
 
@@ -119,7 +123,13 @@ export interface Snapshot {
  */
 export function snapshotIds(names: Iterable<string> = []): Snapshot {
   const known = new Set([...OUR_NAMES, ...[...names].map((name) => name.slice(0, 15))]);
-  return { programs: programIds(), maps: mapIds(), links: linkIds(), names: known, fds: fdCount() };
+  return {
+    programs: programIds(),
+    maps: mapIds(),
+    links: linkIds(),
+    names: known,
+    fds: fdCount(process.pid, OURS),
+  };
 }
 
 /**
@@ -146,14 +156,24 @@ export async function assertNothingLeft(before: Snapshot): Promise<void> {
         ...links.map(({ id, prog_id }) => `link ${id} of program ${prog_id}`),
         ...leftNetns().map((name) => `namespace ${name}`),
       ];
+      const fds = fdCount(process.pid, OURS) - before.fds;
+      if (fds > 0) left.push(`${fds} file descriptors of programs, maps, links or namespaces`);
       return left.length === 0;
     },
     () => `left behind: ${left.join(', ')}`,
   );
 }
 
-/** How many file descriptors a process has open. */
-export function fdCount(pid: number = process.pid): number {
-  const open = readdirSync(`/proc/${pid}/fd`).length;
-  return pid === process.pid ? open - 1 : open; // reading the folder takes one of our own
+/** How many file descriptors a process has open; with `kind`, those whose link in /proc matches it. */
+export function fdCount(pid: number = process.pid, kind = /(?:)/): number {
+  const folder = `/proc/${pid}/fd`;
+  let count = 0;
+  for (const fd of readdirSync(folder)) {
+    try {
+      if (kind.test(readlinkSync(`${folder}/${fd}`))) count++;
+    } catch {
+      // Closed meanwhile, as the one that read the folder.
+    }
+  }
+  return count;
 }

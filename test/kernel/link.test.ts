@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type BpfObject, loadObject, xdpQuery } from '../../lib/index.ts';
+import { caught } from '../helpers/caught.ts';
 import { endChildren, runModule } from '../helpers/child.ts';
 import { udp4 } from '../helpers/frames.ts';
 import {
@@ -44,15 +45,6 @@ const at = () => ({ iface: veth.b.name, netns: netns.path });
 const attachedId = () => xdpOf(netns, veth.b.name).programId;
 const passed = () =>
   new DataView((foreign.map('passed').get(0) ?? new Uint8Array(8)).buffer).getBigUint64(0, true);
-
-function caught(work: () => unknown): unknown {
-  try {
-    work();
-  } catch (error) {
-    return error;
-  }
-  return expect.unreachable();
-}
 
 test('a link has the kernel’s id, ends with close, and close is idempotent', () => {
   const link = counter().attachXdp(at());

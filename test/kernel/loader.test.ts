@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { EbpfAttachError, EbpfLoader, EbpfStateError, ProgramType } from '../../lib/index.ts';
+import { rejection } from '../helpers/caught.ts';
 import { udp4 } from '../helpers/frames.ts';
 import { assertNothingLeft, programExists, type Snapshot, snapshotIds, xdpOf } from '../helpers/kernel.ts';
 import { createNetns, type Netns } from '../helpers/netns.ts';
@@ -30,12 +31,6 @@ afterEach(async () => {
 afterAll(() => assertNothingLeft(before));
 
 const loadCounter = () => loader.loadProgram(shippedObject('xdp_counter'), ProgramType.XDP);
-const failure = (promise: Promise<unknown>) =>
-  promise.then(
-    () => expect.unreachable(),
-    (error: unknown) => error,
-  );
-
 test('load, attach, detach, unload: the kernel agrees at every step', async () => {
   const { b } = netns.addVeth();
   const events: string[] = [];
@@ -107,9 +102,9 @@ test('strict, and a list of modes, take nothing else', async () => {
   netns.upLoopback();
   const handle = await loadCounter();
   const at = { iface: 'lo', netns: netns.path };
-  const strict = await failure(loader.attachXdp(handle, { ...at, mode: 'drv', strict: true }));
+  const strict = await rejection(loader.attachXdp(handle, { ...at, mode: 'drv', strict: true }));
   expect(strict).toMatchObject({ name: 'EbpfAttachError', code: 'EOPNOTSUPP', target: 'lo' });
-  const listed = await failure(loader.attachXdp(handle, { ...at, mode: ['hw', 'drv'] }));
+  const listed = await rejection(loader.attachXdp(handle, { ...at, mode: ['hw', 'drv'] }));
   expect(listed).toMatchObject({ tried: [{ mode: 'hw' }, { mode: 'drv', code: 'EOPNOTSUPP' }] });
   expect(xdpOf(netns, 'lo')).toEqual({});
   await expect(loader.attachXdp(handle, { ...at, mode: [] })).rejects.toThrow(TypeError);
@@ -132,7 +127,7 @@ test('a hook that another program holds is left alone, and the holder keeps coun
   const mine = await loadCounter();
   const held = await loader.attachXdp(holder, at);
   const id = loader.getProgram(holder)?.program.id;
-  const error = await failure(loader.attachXdp(mine, at));
+  const error = await rejection(loader.attachXdp(mine, at));
   expect(error).toBeInstanceOf(EbpfAttachError);
   expect(error).toMatchObject({
     code: 'EBUSY',
@@ -145,7 +140,7 @@ test('a hook that another program holds is left alone, and the holder keeps coun
   const passed = loader.getProgram(holder)?.object.map('passed').get(0) ?? new Uint8Array(8);
   expect(new DataView(passed.buffer).getBigUint64(0, true)).toBe(100n);
   // The kernel calls another mode on the same interface EEXIST.
-  expect(await failure(loader.attachXdp(mine, { ...at, mode: 'skb' }))).toMatchObject({
+  expect(await rejection(loader.attachXdp(mine, { ...at, mode: 'skb' }))).toMatchObject({
     code: 'EEXIST',
     holder: { programId: id },
   });
@@ -161,7 +156,9 @@ test('detach: nothing there, another one there', async () => {
   expect(warnings).toEqual([expect.stringContaining('nothing of this loader is attached')]);
 
   await loader.attachXdp(one, at);
-  expect(await failure(loader.detachFromInterface(two, at))).toMatchObject({ code: 'ERR_EBPF_NOT_ATTACHED' });
+  expect(await rejection(loader.detachFromInterface(two, at))).toMatchObject({
+    code: 'ERR_EBPF_NOT_ATTACHED',
+  });
 });
 
 test('a hook that another program took over is not given up to us again', async () => {
@@ -174,9 +171,9 @@ test('a hook that another program took over is not given up to us again', async 
     (handle) => (loader.getProgram(handle) ?? expect.unreachable()).program,
   );
   const thief = foreign?.attachXdp({ ...at, replace: { programId: ours?.id ?? 0 } });
-  const error = await failure(loader.detachFromInterface(one, at));
+  const error = await rejection(loader.detachFromInterface(one, at));
   expect(error).toMatchObject({ code: 'ERR_EBPF_REPLACED', holder: { programId: foreign?.id } });
-  expect(await failure(loader.unloadProgram(one, { force: true }))).toMatchObject({
+  expect(await rejection(loader.unloadProgram(one, { force: true }))).toMatchObject({
     code: 'ERR_EBPF_REPLACED',
   });
   expect(xdpOf(netns, b.name).programId).toBe(foreign?.id);
@@ -191,7 +188,7 @@ test('unload: unknown, still attached, forced', async () => {
   const handle = await loadCounter();
   await loader.attachXdp(handle, { iface: b.name, netns: netns.path });
   const id = loader.getProgram(handle)?.program.id ?? 0;
-  const error = await failure(loader.unloadProgram(handle));
+  const error = await rejection(loader.unloadProgram(handle));
   expect(error).toMatchObject({ code: 'ERR_EBPF_STILL_ATTACHED', target: b.name });
   expect(xdpOf(netns, b.name).programId).toBe(id);
   expect(await loader.unloadProgram(handle, { force: true })).toBe(true);
@@ -203,7 +200,7 @@ test('an interface that is down is set up by the loader, with a warning, unless 
   const { b } = netns.addVeth({ up: false });
   const handle = await loadCounter();
   const at = { iface: b.name, netns: netns.path };
-  expect(await failure(loader.attachXdp(handle, { ...at, bringUp: false }))).toMatchObject({
+  expect(await rejection(loader.attachXdp(handle, { ...at, bringUp: false }))).toMatchObject({
     code: 'ERR_EBPF_INTERFACE_DOWN',
   });
   expect(xdpOf(netns, b.name)).toEqual({});
@@ -227,52 +224,54 @@ test('an interface that vanishes takes the attachment along', async () => {
 test('unknown handles, interfaces and namespaces have near names and hints', async () => {
   netns.addVeth();
   const handle = await loadCounter();
-  expect(await failure(loader.attachToInterface('xdp_counter', 'lo'))).toMatchObject({
+  expect(await rejection(loader.attachToInterface('xdp_counter', 'lo'))).toMatchObject({
     code: 'ERR_EBPF_NOT_LOADED',
     hint: expect.stringContaining(handle),
   });
-  expect(await failure(loader.attachXdp(handle, { iface: 'v0c', netns: netns.path }))).toMatchObject({
+  expect(await rejection(loader.attachXdp(handle, { iface: 'v0c', netns: netns.path }))).toMatchObject({
     code: 'ERR_EBPF_NO_INTERFACE',
     hint: expect.stringMatching(/^there are v0[ab], v0[ab]/),
   });
   expect(
-    await failure(loader.attachXdp(handle, { iface: 'lo', netns: '/run/netns/not-there' })),
+    await rejection(loader.attachXdp(handle, { iface: 'lo', netns: '/run/netns/not-there' })),
   ).toMatchObject({
     code: 'ENOENT',
   });
-  expect(await failure(loader.attachXdp(handle, { iface: 'lo', netns: '/proc/self/status' }))).toMatchObject({
+  expect(
+    await rejection(loader.attachXdp(handle, { iface: 'lo', netns: '/proc/self/status' })),
+  ).toMatchObject({
     code: 'EINVAL',
   });
 });
 
 test('which program of a file is meant', async () => {
   const two = testObject('two_programs');
-  expect(await failure(loader.loadProgram(two, ProgramType.XDP))).toMatchObject({
+  expect(await rejection(loader.loadProgram(two, ProgramType.XDP))).toMatchObject({
     code: 'ERR_EBPF_AMBIGUOUS',
     message: expect.stringContaining('first (xdp), second (xdp)'),
   });
   const handle = await loader.loadProgram(two, ProgramType.XDP, { program: 'second' });
   expect(loader.getProgram(handle)?.program.name).toBe('second');
-  expect(await failure(loader.loadProgram(two, undefined, { program: 'third' }))).toMatchObject({
+  expect(await rejection(loader.loadProgram(two, undefined, { program: 'third' }))).toMatchObject({
     code: 'ERR_EBPF_PROGRAM_TYPE',
   });
 });
 
 test('a file of another type than declared is refused before anything is loaded', async () => {
-  const error = await failure(loader.loadProgram(testObject('tracepoint'), ProgramType.XDP));
+  const error = await rejection(loader.loadProgram(testObject('tracepoint'), ProgramType.XDP));
   expect(error).toMatchObject({
     name: 'EbpfLoadError',
     code: 'ERR_EBPF_PROGRAM_TYPE',
     hint: expect.stringContaining('raw_tracepoint'),
   });
   const handle = await loader.loadProgram(testObject('tracepoint'), ProgramType.RAW_TRACEPOINT);
-  expect(await failure(loader.attachToInterface(handle, 'lo'))).toMatchObject({
+  expect(await rejection(loader.attachToInterface(handle, 'lo'))).toMatchObject({
     code: 'ERR_EBPF_PROGRAM_TYPE',
   });
 });
 
 test('the verifier’s refusal names the program and keeps the log', async () => {
-  const error = await failure(loader.loadProgram(testObject('refused')));
+  const error = await rejection(loader.loadProgram(testObject('refused')));
   expect(error).toMatchObject({
     name: 'EbpfLoadError',
     code: 'EACCES',
@@ -290,11 +289,11 @@ test('paths stay inside programsDir', async () => {
     await using confined = new EbpfLoader({ programsDir: folder });
     expect(await confined.loadProgram('inside.bpf.o')).toBe('xdp_counter-1');
     for (const path of ['leads-out.bpf.o', shippedObject('xdp_counter'), '../../bin/true']) {
-      expect(await failure(confined.loadProgram(path))).toMatchObject({
+      expect(await rejection(confined.loadProgram(path))).toMatchObject({
         findings: [{ rule: 'file-outside' }],
       });
     }
-    expect(await failure(confined.loadProgram('absent.bpf.o'))).toMatchObject({
+    expect(await rejection(confined.loadProgram('absent.bpf.o'))).toMatchObject({
       findings: [{ rule: 'file-missing' }],
     });
   } finally {
@@ -319,10 +318,10 @@ test('a signal that is aborted before or during the load leaves nothing loaded',
   const early = loader.loadProgram(shippedObject('xdp_counter'), undefined, {
     signal: AbortSignal.abort(reason),
   });
-  expect(await failure(early)).toBe(reason);
+  expect(await rejection(early)).toBe(reason);
   const controller = new AbortController();
   const late = loader.loadProgram(shippedObject('xdp_counter'), undefined, { signal: controller.signal });
   setImmediate(() => controller.abort(reason));
-  expect(await failure(late)).toBe(reason);
+  expect(await rejection(late)).toBe(reason);
   expect(loader.listLoadedPrograms()).toEqual([]);
 });

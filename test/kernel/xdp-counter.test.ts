@@ -399,13 +399,14 @@ describe('xdp_counter by BPF_PROG_TEST_RUN', () => {
     expect(misjudged(vectors)).toEqual([]);
   });
 
-  it('every EtherType in front of an IPv4, an IPv6 and a tagged packet', () => {
+  it('EtherTypes: those that mean something, their neighbours and every seventh', () => {
     function* vectors(): Generator<[string, Frame]> {
+      const known = [EtherType.IPV4, EtherType.IPV6, EtherType.VLAN, EtherType.QINQ, EtherType.QINQ_OLD];
       const sources = [frames.udp4(), frames.tcp6(), frames.icmp4(undefined, { tags: frames.SINGLE_TAG })];
+      const swapped = (type: number) => ((type & 0xff) << 8) | (type >> 8);
       for (let type = 0; type <= 0xffff; type++) {
-        // Every type with one of the frames, and those around the ones that mean something with each of them.
-        const near = [0x0800, 0x86dd, 0x8100, 0x88a8, 0x9100].some((known) => Math.abs(known - type) < 4);
-        for (const frame of near ? sources : sources.slice(type % 3, (type % 3) + 1)) {
+        const near = known.some((one) => Math.abs(one - type) < 8 || one === swapped(type));
+        for (const frame of near ? sources : type % 7 === 0 ? sources.slice(type % 3, (type % 3) + 1) : []) {
           frame[12] = type >> 8;
           frame[13] = type & 0xff;
           yield [`type ${type.toString(16)}`, frame];
@@ -484,6 +485,12 @@ describe('xdp_counter by BPF_PROG_TEST_RUN', () => {
     for (let bit = 0; bit < 16; bit++) {
       const frame = over6(Protocol.UDP, [{ kind: 'fragment', offset: 1 << bit }, destination], udp);
       vectors.push([`offset field ${1 << bit}`, frame]);
+    }
+    // The byte where the other kinds have their length is reserved here: it says nothing about the length.
+    const reserved = over6(Protocol.UDP, [first, destination], udp);
+    for (const octet of [1, 2, 127, 255]) {
+      reserved[14 + 40 + 1] = octet;
+      vectors.push([`reserved octet ${octet}`, reserved.slice()]);
     }
     expect(misjudged(vectors)).toEqual([]);
   });
