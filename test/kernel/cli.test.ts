@@ -245,7 +245,18 @@ describe('top', () => {
     const folder = mkdtempSync(join(tmpdir(), 'node-ebpf-strace-'));
     try {
       const trace = join(folder, 'trace');
-      const prefix = ['strace', '-f', '-qq', '-e', 'trace=execve,execveat,fork,vfork', '-o', trace];
+      // LeakSanitizer needs the ptrace that strace has.
+      const prefix = [
+        'env',
+        'ASAN_OPTIONS=detect_leaks=0',
+        'strace',
+        '-f',
+        '-qq',
+        '-e',
+        'trace=execve,execveat,fork,vfork',
+        '-o',
+        trace,
+      ];
       const cli = run(['top', 'lo', '--demo', '--seconds', '1'], prefix);
       expect(await cli.ended).toMatchObject({ status: 0, stderr: '' });
       const calls = readFileSync(trace, 'utf8').split('\n').filter(Boolean);
@@ -326,11 +337,11 @@ describe('what cannot be', () => {
   it('names the holder of a busy interface, and changes nothing', async () => {
     const { b } = ns.addVeth();
     const holder = runModule(
-      `const object = await ebpf.loadObject(process.argv[1]);
+      `const object = await ebpf.loadObject(${JSON.stringify(testObject('pass'))});
        object.program('pass').attachXdp({ iface: ${JSON.stringify(b.name)}, mode: 'drv' });
        console.log(object.program('pass').id);
        setInterval(() => {}, 1000);`,
-      { prefix: ['ip', 'netns', 'exec', ns.name], args: [testObject('pass')] },
+      { prefix: ['ip', 'netns', 'exec', ns.name] },
     );
     const id = Number(await holder.line());
     for (const mode of ['drv', 'skb']) {
