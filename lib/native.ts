@@ -139,7 +139,14 @@ function open(): NativeBinding {
   }
   const require = createRequire(import.meta.url);
   const named = process.env.NODE_EBPF_BINARY;
-  if (named) return require(named) as NativeBinding;
+  if (named) {
+    try {
+      return require(named) as NativeBinding;
+    } catch (error) {
+      const message = `the addon that NODE_EBPF_BINARY names does not load: ${(error as Error).message}`;
+      throw new EbpfNotSupportedError(message, { feature: 'addon', cause: error });
+    }
+  }
 
   const platform = `linux-${process.arch}-${usesMusl() ? 'musl' : 'gnu'}`;
   const failures: string[] = [];

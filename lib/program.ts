@@ -103,7 +103,7 @@ export class BpfProgram implements Disposable {
         throw new EbpfAttachError(`attach ${this.name} to ${entry.name}: the interface is down`, {
           code: 'ERR_EBPF_INTERFACE_DOWN',
           target: entry.name,
-          hint: `set it up (ip link set ${entry.name} up), or pass bringUp: true`,
+          hint: `set it up with ip link set ${entry.name} up (in code: bringUp: true)`,
         });
       }
       bringUp(entry, options.netns);
@@ -173,8 +173,8 @@ export class BpfProgram implements Disposable {
         const name = holder.name === undefined ? '' : ` "${holder.name}"`;
         const remedy =
           holder.linkId === undefined
-            ? `pass replace: { programId: ${holder.programId} } to take its place`
-            : `it is held by link ${holder.linkId}: only its owner can change or detach it`;
+            ? `detach it, or name it to take its place (in code: replace: { programId: ${holder.programId} })`
+            : `link ${holder.linkId} holds it: only its owner can change or detach it`;
         return new EbpfAttachError(`${what}: ${reason}: held by program ${holder.programId}${name}`, {
           ...options,
           target: entry.name,

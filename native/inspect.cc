@@ -93,6 +93,29 @@ bool ReadSections(Elf *elf, Sections *out)
 	return true;
 }
 
+// The machines that somebody is likely to hand over by mistake.
+std::string MachineName(uint16_t machine)
+{
+	switch (machine) {
+	case EM_386:
+		return "x86";
+	case EM_X86_64:
+		return "x86-64";
+	case EM_ARM:
+		return "ARM";
+	case EM_AARCH64:
+		return "AArch64";
+	case EM_RISCV:
+		return "RISC-V";
+	case EM_PPC64:
+		return "PowerPC";
+	case EM_S390:
+		return "S/390";
+	default:
+		return "machine " + std::to_string(machine);
+	}
+}
+
 bool CheckElf(std::vector<uint8_t> &bytes, Sections *sections, Refusal *refusal)
 {
 	elf_version(EV_CURRENT);
@@ -104,7 +127,7 @@ bool CheckElf(std::vector<uint8_t> &bytes, Sections *sections, Refusal *refusal)
 	}
 	const Elf64_Ehdr *header = elf64_getehdr(elf.get());
 	if (header->e_machine != kMachineBpf) {
-		*refusal = {"elf-machine", "machine " + std::to_string(header->e_machine) + ", not BPF (247)", {}};
+		*refusal = {"elf-machine", "a file for " + MachineName(header->e_machine) + ", not for BPF", {}};
 		return false;
 	}
 	if (header->e_type != ET_REL) {

@@ -1,6 +1,6 @@
 // What the kernel says, asked through bpftool(8) and ip(8) and not through the library under test.
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { leftNetns, type Netns } from './netns.ts';
 import { until } from './until.ts';
 
@@ -10,9 +10,6 @@ interface Listed {
   id: number;
   name?: string;
   prog_id?: number;
-  map_ids?: number[];
-  run_cnt?: number;
-  pids?: { pid: number; comm: string }[];
 }
 
 type Noun = 'prog' | 'map' | 'link';
@@ -132,28 +129,61 @@ export function snapshotIds(names: Iterable<string> = []): Snapshot {
   };
 }
 
+type Held = Record<Noun, Set<number>>;
+
+/**
+ * The programs, maps and links that other processes hold open, by /proc: bpftool can say so only where it was
+ * built to.
+ */
+function heldByOthers(): Held {
+  const held: Held = { prog: new Set(), map: new Set(), link: new Set() };
+  for (const pid of readdirSync('/proc')) {
+    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
+    for (const fd of entriesOf(`/proc/${pid}/fd`)) {
+      if (!linkOf(`/proc/${pid}/fd/${fd}`).startsWith('anon_inode:bpf')) continue;
+      // A link's descriptor names its link and its program: both are that process's.
+      for (const [, noun, id] of textOf(`/proc/${pid}/fdinfo/${fd}`).matchAll(
+        /^(prog|map|link)_id:\s*(\d+)$/gm,
+      )) {
+        held[noun as Noun].add(Number(id));
+      }
+    }
+  }
+  return held;
+}
+
 /**
  * Waits until nothing that was made since the snapshot and is ours is left, and throws with what is. Ours: it
- * has one of our names, and it is held by this process or by no process at all (an attachment or a pin).
- * Other programs, and other runs of these tests, come and go.
+ * has one of our names, and it is held by no other process: by this one, or by an attachment or a pin. Only
+ * what is there at the first look counts: other runs of these tests on the machine make and free programs of
+ * the same names all the while.
  */
 export async function assertNothingLeft(before: Snapshot): Promise<void> {
+  let candidates: Record<Noun, ReadonlySet<number>> | undefined;
   let left: string[] = [];
   await until(
     () => {
-      const ours = ({ pids = [] }: Listed) =>
-        pids.length === 0 || pids.some(({ pid }) => pid === process.pid);
-      const named = (noun: Noun, old: ReadonlySet<number>) =>
-        list(noun).filter((it) => !old.has(it.id) && before.names.has(it.name ?? '') && ours(it));
-      const programs = named('prog', before.programs);
-      const held = new Set(programs.map(({ id }) => id));
-      const links = list('link').filter(
-        (it) => !before.links.has(it.id) && held.has(it.prog_id ?? 0) && ours(it),
-      );
+      const news = { prog: before.programs, map: before.maps, link: before.links };
+      const known = (noun: Noun, id: number) => (candidates ? candidates[noun].has(id) : !news[noun].has(id));
+      const found = (noun: Noun) => list(noun).filter(({ id }) => known(noun, id));
+      const named = ({ name }: Listed) => before.names.has(name ?? '');
+      const programs = found('prog').filter(named);
+      const maps = found('map').filter(named);
+      const ids = new Set(programs.map(({ id }) => id));
+      const links = found('link').filter(({ prog_id }) => ids.has(prog_id ?? 0));
+      const total = programs.length + maps.length + links.length;
+      const others: Held = total > 0 ? heldByOthers() : { prog: new Set(), map: new Set(), link: new Set() };
+      const ours = (noun: Noun, listed: Listed[]) => listed.filter(({ id }) => !others[noun].has(id));
+      const remaining = { prog: ours('prog', programs), map: ours('map', maps), link: ours('link', links) };
+      candidates = {
+        prog: new Set(remaining.prog.map(({ id }) => id)),
+        map: new Set(remaining.map.map(({ id }) => id)),
+        link: new Set(remaining.link.map(({ id }) => id)),
+      };
       left = [
-        ...programs.map(({ id, name }) => `program ${id} ${name}`),
-        ...named('map', before.maps).map(({ id, name }) => `map ${id} ${name}`),
-        ...links.map(({ id, prog_id }) => `link ${id} of program ${prog_id}`),
+        ...remaining.prog.map(({ id, name }) => `program ${id} ${name}`),
+        ...remaining.map.map(({ id, name }) => `map ${id} ${name}`),
+        ...remaining.link.map(({ id, prog_id }) => `link ${id} of program ${prog_id}`),
         ...leftNetns().map((name) => `namespace ${name}`),
       ];
       const fds = fdCount(process.pid, OURS) - before.fds;
@@ -164,16 +194,21 @@ export async function assertNothingLeft(before: Snapshot): Promise<void> {
   );
 }
 
-/** How many file descriptors a process has open; with `kind`, those whose link in /proc matches it. */
-export function fdCount(pid: number = process.pid, kind = /(?:)/): number {
-  const folder = `/proc/${pid}/fd`;
-  let count = 0;
-  for (const fd of readdirSync(folder)) {
-    try {
-      if (kind.test(readlinkSync(`${folder}/${fd}`))) count++;
-    } catch {
-      // Closed meanwhile, as the one that read the folder.
-    }
+// What is in /proc may be gone by the time it is read: nothing, then.
+function orElse<T>(read: () => T, otherwise: T): T {
+  try {
+    return read();
+  } catch {
+    return otherwise;
   }
-  return count;
+}
+const entriesOf = (folder: string): string[] => orElse(() => readdirSync(folder), []);
+const linkOf = (path: string): string => orElse(() => readlinkSync(path), '');
+const textOf = (path: string): string => orElse(() => readFileSync(path, 'utf8'), '');
+
+/** How many file descriptors a process has open; with `kind`, those whose link in /proc matches it. */
+export function fdCount(pid: number = process.pid, kind = /./): number {
+  const folder = `/proc/${pid}/fd`;
+  // The descriptor that reads the folder is in the list, and gone when its link is read.
+  return readdirSync(folder).filter((fd) => kind.test(linkOf(`${folder}/${fd}`))).length;
 }

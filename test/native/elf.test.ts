@@ -417,6 +417,34 @@ describe('rules', () => {
         return found;
       },
     ],
+    // libbpf takes it for a struct_ops variable's offset, and adds the size in 32 bits.
+    [
+      'elf-symbol-bounds',
+      'struct_ops.bpf.o',
+      (bytes) => {
+        const found = sectionOfType(bytes, symbols);
+        bytes.writeBigUInt64LE(2n ** 32n - 1n, found.contents + 17 * 24 + 8);
+        return found;
+      },
+    ],
+    [
+      'elf-symbol-bounds',
+      'maps.bpf.o',
+      (bytes) => {
+        const found = sectionOfType(bytes, symbols);
+        bytes.writeUInt16LE(numberOfSections(bytes), found.contents + 18 * 24 + 6);
+        return found;
+      },
+    ],
+    [
+      'elf-version-chain',
+      'library.so',
+      (bytes) => {
+        const found = sectionOfType(bytes, definitions);
+        bytes.writeUInt32LE(4, found.contents + 16);
+        return found;
+      },
+    ],
     [
       'elf-relocation-bounds',
       'maps.bpf.o',
@@ -467,7 +495,7 @@ describe('rules', () => {
     expect(items.get('section.1.name')).toBe('!elf-string-end');
   });
 
-  test('each has its own number, name and sentence', async () => {
+  test('each has its own number, name and sentence', { timeout: minutes }, async () => {
     const source = [join(here, 'rules.c'), join(elf, 'elf.c')];
     const driver = await compile('rules', [...warnings, ...sanitizers, `-I${elf}`, ...source]);
     const lines = (await run(driver, [work, 'maps.bpf.o'], { cwd: work, env: sanitizerEnvironment }))

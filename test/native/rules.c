@@ -52,41 +52,87 @@ static void descriptors_are_refused(const char *directory)
 	close(sparse);
 }
 
-// A terabyte of holes costs its maker nothing: the reader takes at most 1 GiB of it.
-static void huge_sections_are_refused(const char *path)
+// FILE with its section names in holes, a mebibyte on and `size` bytes of them.
+static int with_distant_names(const char *path, off_t size, size_t *names)
 {
 	char bytes[1 << 16];
 	int from = open(path, O_RDONLY);
-	int fd = memfd_create("huge", 0);
-	ssize_t size = read(from, bytes, sizeof bytes);
+	int fd = memfd_create("distant", 0);
+	ssize_t length = read(from, bytes, sizeof bytes);
 	Elf64_Ehdr header;
 	Elf64_Shdr section;
-	Elf *elf;
+	size_t at;
 
 	memcpy(&header, bytes, sizeof header);
-	memcpy(&section, bytes + header.e_shoff + header.e_shstrndx * sizeof section, sizeof section);
+	at = header.e_shoff + header.e_shstrndx * sizeof section;
+	memcpy(&section, bytes + at, sizeof section);
 	header.e_type = ET_DYN;
 	section.sh_offset = 1 << 20;
-	section.sh_size = 1L << 39;
+	section.sh_size = (Elf64_Xword)size;
 	memcpy(bytes, &header, sizeof header);
-	memcpy(bytes + header.e_shoff + header.e_shstrndx * sizeof section, &section, sizeof section);
-	MUST(write(fd, bytes, (size_t)size) == size);
-	MUST(ftruncate(fd, 1L << 40) == 0);
-	elf = elf_begin(fd, ELF_C_READ, NULL);
+	memcpy(bytes + at, &section, sizeof section);
+	MUST(write(fd, bytes, (size_t)length) == length);
+	MUST(ftruncate(fd, (1 << 20) + size) == 0);
+	close(from);
+	*names = header.e_shstrndx;
+	return fd;
+}
+
+// A terabyte of holes costs its maker nothing: the reader takes at most 1 GiB of it.
+static void huge_sections_are_refused(const char *path)
+{
+	size_t names;
+	int fd = with_distant_names(path, 1L << 39, &names);
+	Elf *elf = elf_begin(fd, ELF_C_READ, NULL);
+
 	MUST(elf);
-	MUST(!elf_strptr(elf, header.e_shstrndx, 1) && elf_errno() == ELF_RULE_TOO_LARGE);
-	MUST(!elf_getdata(elf_getscn(elf, header.e_shstrndx), NULL) && elf_errno() == ELF_RULE_TOO_LARGE);
+	MUST(!elf_strptr(elf, names, 1) && elf_errno() == ELF_RULE_TOO_LARGE);
+	MUST(!elf_getdata(elf_getscn(elf, names), NULL) && elf_errno() == ELF_RULE_TOO_LARGE);
 	elf_end(elf);
 	close(fd);
-	close(from);
+}
+
+static void a_file_may_shrink(const char *path)
+{
+	size_t names;
+	int fd = with_distant_names(path, 1 << 12, &names);
+	Elf *elf = elf_begin(fd, ELF_C_READ, NULL);
+
+	MUST(elf);
+	MUST(ftruncate(fd, 1 << 19) == 0);
+	MUST(!elf_strptr(elf, names, 1) && elf_errno() == ELF_RULE_READ);
+	elf_end(elf);
+	close(fd);
+}
+
+// What was checked stays: the name's end is not looked for again, so it must not go.
+static void a_file_may_change(const char *path)
+{
+	size_t names;
+	int fd = with_distant_names(path, 1 << 12, &names);
+	Elf *elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
+	char *name;
+	char bytes[1 << 12];
+
+	MUST(elf);
+	name = elf_strptr(elf, names, 1);
+	MUST(name && strlen(name) == 0);
+	memset(bytes, 'A', sizeof bytes);
+	MUST(pwrite(fd, bytes, sizeof bytes, 1 << 20) == sizeof bytes);
+	MUST(strlen(name) == 0 && elf_strptr(elf, names, 1) == name);
+	elf_end(elf);
+	close(fd);
 }
 
 int main(int argc, char **argv)
 {
 	MUST(argc == 3);
+	alarm(30); // a loop without an end is a failure
 	refusals_are_kept_until_read();
 	descriptors_are_refused(argv[1]);
 	huge_sections_are_refused(argv[2]);
+	a_file_may_shrink(argv[2]);
+	a_file_may_change(argv[2]);
 	for (int rule = 0; rule < ELF_RULE_COUNT; rule++)
 		printf("%d %s %s\n", rule, elf_rule_name(rule),
 		       elf_errmsg(rule) ? elf_errmsg(rule) : "no error");
