@@ -44,7 +44,9 @@ const REMEDIES: Readonly<Record<string, string>> = {
 export function refusalFinding(place: string, refused: NativeRefusal): Finding {
   // libbpf's last words name the section or the map; its errno says less.
   const words = refused.log.at(-1)?.replace(/^libbpf: /, '') ?? refused.message;
-  const remedy = /\bBTF\b/.test(words) ? 'compile with -g, and do not strip the .BTF section' : REMEDIES[refused.rule];
+  const remedy = /\bBTF\b/.test(words)
+    ? 'compile with -g, and do not strip the .BTF section'
+    : REMEDIES[refused.rule];
   const finding: Finding = { rule: refused.rule, level: 'error', place, message: words };
   if (remedy !== undefined) finding.remedy = remedy;
   return finding;

@@ -11,16 +11,21 @@
 
 #include <bpf/libbpf.h>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
 Addon::Addon(Napi::Env env)
-    : env_(env), object_(Napi::Persistent(Object::Define(env))), program_(Napi::Persistent(Program::Define(env))),
-      map_(Napi::Persistent(Map::Define(env))), link_(Napi::Persistent(Link::Define(env)))
+    : env_(env), object_(Napi::Persistent(Object::Define(env))),
+      program_(Napi::Persistent(Program::Define(env))), map_(Napi::Persistent(Map::Define(env))),
+      link_(Napi::Persistent(Link::Define(env)))
 {
 	napi_add_env_cleanup_hook(env_, Cleanup, this);
 }
 
-Addon::~Addon() { napi_remove_env_cleanup_hook(env_, Cleanup, this); }
+Addon::~Addon()
+{
+	napi_remove_env_cleanup_hook(env_, Cleanup, this);
+}
 
 void Addon::Cleanup(void *self)
 {

@@ -5,14 +5,16 @@
 
 #include <unordered_set>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
 class Object;
 class Program;
 class Map;
 class Link;
 
-class Addon {
+class Addon
+{
 public:
 	explicit Addon(Napi::Env env);
 	~Addon();
@@ -23,7 +25,8 @@ public:
 
 	template <typename Class> Napi::FunctionReference &Constructor();
 
-	// Links that outlive their descriptor are taken off when the env ends, in the order the hook finds them.
+	// Links that outlive their descriptor are taken off when the env ends, in the order the hook finds
+	// them.
 	void Track(Link *link) { links_.insert(link); }
 	void Forget(Link *link) { links_.erase(link); }
 
@@ -38,9 +41,21 @@ private:
 	std::unordered_set<Link *> links_;
 };
 
-template <> inline Napi::FunctionReference &Addon::Constructor<Object>() { return object_; }
-template <> inline Napi::FunctionReference &Addon::Constructor<Program>() { return program_; }
-template <> inline Napi::FunctionReference &Addon::Constructor<Map>() { return map_; }
-template <> inline Napi::FunctionReference &Addon::Constructor<Link>() { return link_; }
+template <> inline Napi::FunctionReference &Addon::Constructor<Object>()
+{
+	return object_;
+}
+template <> inline Napi::FunctionReference &Addon::Constructor<Program>()
+{
+	return program_;
+}
+template <> inline Napi::FunctionReference &Addon::Constructor<Map>()
+{
+	return map_;
+}
+template <> inline Napi::FunctionReference &Addon::Constructor<Link>()
+{
+	return link_;
+}
 
 } // namespace node_ebpf

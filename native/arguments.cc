@@ -4,9 +4,11 @@
 #include <cmath>
 #include <limits>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
-namespace {
+namespace
+{
 
 bool Refuse(napi_env env, const char *name, const char *expected)
 {
@@ -34,8 +36,8 @@ bool ReadBytes(napi_env env, napi_value value, const char *name, size_t minimum,
 	    type != napi_uint8_array)
 		return Refuse(env, name, "a Uint8Array");
 	if (length < minimum) {
-		std::string message = std::string("Expected at least ") + std::to_string(minimum) + " bytes for " +
-				      name + " but received " + std::to_string(length);
+		std::string message = std::string("Expected at least ") + std::to_string(minimum) +
+		                      " bytes for " + name + " but received " + std::to_string(length);
 		napi_throw_range_error(env, "ERR_OUT_OF_RANGE", message.c_str());
 		return false;
 	}
@@ -56,7 +58,8 @@ bool ReadUint32(napi_env env, napi_value value, const char *name, uint32_t *out)
 	if (napi_get_value_double(env, value, &number) != napi_ok)
 		return Refuse(env, name, "a number");
 	// Written so that NaN fails too.
-	if (!(number >= 0 && number <= std::numeric_limits<uint32_t>::max() && std::floor(number) == number)) {
+	if (!(number >= 0 && number <= std::numeric_limits<uint32_t>::max() &&
+	      std::floor(number) == number)) {
 		std::string message = std::string("Expected an integer from 0 to 4294967295 for ") + name;
 		napi_throw_range_error(env, "ERR_OUT_OF_RANGE", message.c_str());
 		return false;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What JS hands over, checked before any of it reaches the kernel. Each reader returns false with a TypeError or a
-// RangeError pending. lib/ has checked already, with better words: these are the bounds that memory safety rests on.
+// What JS hands over, checked before any of it reaches the kernel. Each reader returns false with a TypeError
+// or a RangeError pending. These are the bounds that memory
+// safety rests on.
 #pragma once
 #include "napi_setup.h"
 
@@ -8,7 +9,8 @@
 #include <cstdint>
 #include <string>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
 struct ByteSpan {
 	uint8_t *data = nullptr;

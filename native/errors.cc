@@ -3,9 +3,11 @@
 
 #include <cstring>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
-namespace {
+namespace
+{
 
 // The kernel's own ENOTSUPP reaches user space from some map operations; libc has no text for it.
 constexpr int kKernelEnotsupp = 524;

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// One error shape leaves native code: an Error with { code?, errno?, operation, log? }. lib/errors.ts makes the
-// public classes of it. Nothing is thrown through C++: a failure is returned, then thrown as the last act of a call.
+// One error shape leaves native code: an Error with { code?, errno?, operation, log? }. lib/errors.ts makes
+// the public classes of it. Nothing is thrown through C++: a failure is returned, then thrown as the last act
+// of a call.
 #pragma once
 #include "napi_setup.h"
 
 #include <string>
 #include <vector>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
 struct Failure {
 	const char *code = nullptr; // ERR_*; null where errnum says it all

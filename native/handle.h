@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the wrapped kernel objects share: one descriptor, closed once, and construction from native code alone.
+// What the wrapped kernel objects share: one descriptor, closed once, and construction from native code
+// alone.
 #pragma once
 #include "addon.h"
 #include "errors.h"
 #include "unique_fd.h"
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
-// The constructor of a wrapped class takes one External that only this addon makes; JS has no way to forge it.
+// The constructor of a wrapped class takes one External that only this addon makes; JS has no way to forge
+// it.
 template <typename Class, typename Init> Napi::Object Construct(Napi::Env env, Init &&init)
 {
 	Init local = std::move(init);

@@ -15,9 +15,11 @@
 #include <libelf.h>
 #include <memory>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
-namespace {
+namespace
+{
 
 constexpr uint16_t kMachineBpf = 247; // EM_BPF, absent from older elf.h
 
@@ -46,7 +48,8 @@ double CountCoreRelocations(const Elf_Data *data)
 	struct Header {
 		uint16_t magic;
 		uint8_t version, flags;
-		uint32_t header_length, func_offset, func_length, line_offset, line_length, core_offset, core_length;
+		uint32_t header_length, func_offset, func_length, line_offset, line_length, core_offset,
+		        core_length;
 	} header;
 	struct Group {
 		uint32_t section_name, records;
@@ -58,7 +61,8 @@ double CountCoreRelocations(const Elf_Data *data)
 	uint64_t at = uint64_t(header.header_length) + header.core_offset;
 	uint64_t end = at + header.core_length;
 	uint32_t record_size;
-	if (header.header_length < sizeof header || end > data->d_size || header.core_length < sizeof record_size)
+	if (header.header_length < sizeof header || end > data->d_size ||
+	    header.core_length < sizeof record_size)
 		return 0;
 	memcpy(&record_size, bytes + at, sizeof record_size);
 	at += sizeof record_size;
@@ -84,7 +88,7 @@ bool ReadSections(Elf *elf, Sections *out)
 			continue;
 		if (!strcmp(name, "license") && data->d_buf)
 			out->license.assign(static_cast<const char *>(data->d_buf),
-					    strnlen(static_cast<const char *>(data->d_buf), data->d_size));
+			                    strnlen(static_cast<const char *>(data->d_buf), data->d_size));
 		else if (!strcmp(name, ".BTF"))
 			out->has_btf = true;
 		else if (!strcmp(name, ".BTF.ext"))
@@ -127,11 +131,14 @@ bool CheckElf(std::vector<uint8_t> &bytes, Sections *sections, Refusal *refusal)
 	}
 	const Elf64_Ehdr *header = elf64_getehdr(elf.get());
 	if (header->e_machine != kMachineBpf) {
-		*refusal = {"elf-machine", "a file for " + MachineName(header->e_machine) + ", not for BPF", {}};
+		*refusal = {
+		        "elf-machine", "a file for " + MachineName(header->e_machine) + ", not for BPF", {}};
 		return false;
 	}
 	if (header->e_type != ET_REL) {
-		*refusal = {"elf-type", "type " + std::to_string(header->e_type) + ", not a relocatable object (1)", {}};
+		*refusal = {"elf-type",
+		            "type " + std::to_string(header->e_type) + ", not a relocatable object (1)",
+		            {}};
 		return false;
 	}
 	if (!ReadSections(elf.get(), sections)) {
@@ -203,10 +210,9 @@ Napi::Value Inspect(const Napi::CallbackInfo &info)
 	uint32_t program_count = 0, map_count = 0;
 	struct bpf_program *program;
 	bpf_object__for_each_program(program, object.get())
-		programs.Set(program_count++, DescribeProgram(env, program));
+	        programs.Set(program_count++, DescribeProgram(env, program));
 	struct bpf_map *map;
-	bpf_object__for_each_map(map, object.get())
-		maps.Set(map_count++, DescribeMap(env, map));
+	bpf_object__for_each_map(map, object.get()) maps.Set(map_count++, DescribeMap(env, map));
 	Napi::Object result = Napi::Object::New(env);
 	result.Set("license", sections.license);
 	result.Set("hasBtf", sections.has_btf);

@@ -3,7 +3,8 @@
 #pragma once
 #include "napi_setup.h"
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
 // JS: inspect(bytes)
 void DefineInspectFunctions(Napi::Env env, Napi::Object exports);

@@ -13,9 +13,11 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
-namespace {
+namespace
+{
 
 struct Interface {
 	uint32_t ifindex;
@@ -145,8 +147,8 @@ std::optional<Failure> QueryXdp(const Netns &netns, int ifindex, XdpState *out)
 		Zeroed<struct bpf_xdp_query_opts> opts;
 		error = bpf_xdp_query(ifindex, 0, &opts);
 		if (error != 0 && error != -ENODEV && error != -EPERM) {
-			// libbpf asks for the features in a second question, which kernels before 6.3 and some
-			// sandboxes refuse; with the shorter struct it asks the first alone.
+			// libbpf asks for the features in a second question, which kernels before 6.3 and
+			// some sandboxes refuse; with the shorter struct it asks the first alone.
 			opts.feature_flags = 0;
 			opts.sz = offsetof(struct bpf_xdp_query_opts, feature_flags);
 			error = bpf_xdp_query(ifindex, 0, &opts);

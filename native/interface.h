@@ -6,7 +6,8 @@
 
 #include <optional>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
 struct XdpState {
 	uint8_t attach_mode = 0; // XDP_ATTACHED_*

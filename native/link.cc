@@ -13,9 +13,11 @@
 #include <cerrno>
 #include <linux/if_link.h>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
-namespace {
+namespace
+{
 
 int GetInfo(int fd, struct bpf_link_info *out)
 {
@@ -84,7 +86,10 @@ std::optional<Failure> XdpNetlink::Set(int program_fd, int expected_fd) const
 	return std::nullopt;
 }
 
-std::optional<Failure> XdpNetlink::Remove() const { return Set(-1, program.get()); }
+std::optional<Failure> XdpNetlink::Remove() const
+{
+	return Set(-1, program.get());
+}
 
 std::optional<Failure> XdpNetlink::ProgramId(uint32_t *out) const
 {
@@ -96,19 +101,19 @@ std::optional<Failure> XdpNetlink::ProgramId(uint32_t *out) const
 	}
 	*out = mode == XDP_FLAGS_SKB_MODE   ? state.skb_program_id
 	       : mode == XDP_FLAGS_DRV_MODE ? state.drv_program_id
-					    : state.hw_program_id;
+	                                    : state.hw_program_id;
 	return std::nullopt;
 }
 
 Napi::Function Link::Define(Napi::Env env)
 {
 	return DefineClass(env, "NativeLink",
-			   {
-				   InstanceMethod("info", &Link::Info),
-				   InstanceMethod("update", &Link::Update),
-				   InstanceMethod("detach", &Link::Detach),
-				   InstanceMethod("close", &Link::Close),
-			   });
+	                   {
+	                           InstanceMethod("info", &Link::Info),
+	                           InstanceMethod("update", &Link::Update),
+	                           InstanceMethod("detach", &Link::Detach),
+	                           InstanceMethod("close", &Link::Close),
+	                   });
 }
 
 Napi::Value Link::New(Napi::Env env, UniqueFd fd)
@@ -218,7 +223,8 @@ Napi::Value Link::Detach(const Napi::CallbackInfo &info)
 		xdp_.reset();
 		return env.Undefined();
 	}
-	// BPF_LINK_DETACH (5.9) takes effect before it returns; the last close of a descriptor may be deferred.
+	// BPF_LINK_DETACH (5.9) takes effect before it returns; the last close of a descriptor may be
+	// deferred.
 	int error = bpf_link_detach(fd_.get());
 	if (error)
 		return Failure::FromErrno(error, "bpf_link_detach").Throw(env);

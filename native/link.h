@@ -6,10 +6,11 @@
 
 #include <optional>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
-// An XDP attachment made by netlink. It has no descriptor and outlives the process unless it is taken off; every change
-// names the program that it expects there, so that somebody else's is never touched.
+// An XDP attachment made by netlink. It has no descriptor and outlives the process unless it is taken off;
+// every change names the program that it expects there, so that somebody else's is never touched.
 struct XdpNetlink {
 	Netns netns;
 	int ifindex = 0;
@@ -28,7 +29,8 @@ struct LinkInit {
 	std::optional<XdpNetlink> xdp;
 };
 
-class Link : public Napi::ObjectWrap<Link> {
+class Link : public Napi::ObjectWrap<Link>
+{
 public:
 	static Napi::Function Define(Napi::Env env);
 	static Napi::Value New(Napi::Env env, UniqueFd fd);

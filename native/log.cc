@@ -5,7 +5,8 @@
 #include <cstdarg>
 #include <cstdio>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
 struct LogSink {
 	static thread_local LogCapture *current;
@@ -39,8 +40,14 @@ LogCapture::LogCapture(bool with_debug) : with_debug_(with_debug), outer_(LogSin
 	LogSink::current = this;
 }
 
-LogCapture::~LogCapture() { LogSink::current = outer_; }
+LogCapture::~LogCapture()
+{
+	LogSink::current = outer_;
+}
 
-void LogCapture::Install() { libbpf_set_print(LogSink::Print); }
+void LogCapture::Install()
+{
+	libbpf_set_print(LogSink::Print);
+}
 
 } // namespace node_ebpf

@@ -4,10 +4,12 @@
 #include <string>
 #include <vector>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
 // Collects what libbpf says on this thread while it is alive. Captures nest: the innermost one gets the line.
-class LogCapture {
+class LogCapture
+{
 public:
 	// Debug lines are many; they are kept only where a caller needs them (the verifier's log of a program
 	// that loaded is one).

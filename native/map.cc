@@ -10,9 +10,11 @@
 #include <cstdio>
 #include <cstring>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
-namespace {
+namespace
+{
 
 bool IsPerCpu(uint32_t type)
 {
@@ -27,8 +29,8 @@ bool IsPerCpu(uint32_t type)
 	}
 }
 
-// What BPF_MAP_LOOKUP_ELEM copies out (kernel/bpf/syscall.c, bpf_map_value_size): per-CPU values are rounded up to 8
-// bytes, one for each *possible* CPU; a map of maps or descriptors gives a 4-byte id.
+// What BPF_MAP_LOOKUP_ELEM copies out (kernel/bpf/syscall.c, bpf_map_value_size): per-CPU values are rounded
+// up to 8 bytes, one for each *possible* CPU; a map of maps or descriptors gives a 4-byte id.
 size_t SlotSize(uint32_t type, uint32_t value_size, int possible_cpus)
 {
 	if (IsPerCpu(type))
@@ -89,13 +91,13 @@ Napi::Function Map::Define(Napi::Env env)
 		return Napi::ClassPropertyDescriptor<Map>(descriptor);
 	};
 	return DefineClass(env, "NativeMap",
-			   {
-				   raw("getInto", GetInto),
-				   raw("nextKey", NextKey),
-				   InstanceMethod("describe", &Map::Describe),
-				   InstanceMethod("info", &Map::Info),
-				   InstanceMethod("close", &Map::Close),
-			   });
+	                   {
+	                           raw("getInto", GetInto),
+	                           raw("nextKey", NextKey),
+	                           InstanceMethod("describe", &Map::Describe),
+	                           InstanceMethod("info", &Map::Info),
+	                           InstanceMethod("close", &Map::Close),
+	                   });
 }
 
 Napi::Value Map::New(Napi::Env env, UniqueFd fd, std::string name)
@@ -114,8 +116,9 @@ Map::Map(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Map>(info)
 	int error = bpf_map_get_info_by_fd(init.fd.get(), &map_info, &length);
 	int cpus = libbpf_num_possible_cpus();
 	if (error || cpus < 0) {
-		Failure::FromErrno(error ? error : cpus, error ? "bpf_map_get_info_by_fd" : "libbpf_num_possible_cpus")
-			.Throw(env);
+		Failure::FromErrno(error ? error : cpus,
+		                   error ? "bpf_map_get_info_by_fd" : "libbpf_num_possible_cpus")
+		        .Throw(env);
 		return;
 	}
 	fd_ = std::move(init.fd);
@@ -145,7 +148,8 @@ Map *Map::Receiver(napi_env env, napi_callback_info info, size_t *argc, napi_val
 	return static_cast<Map *>(map);
 }
 
-// A number is the key where keys are 4 bytes wide, in the machine's own byte order, as the kernel has array indices.
+// A number is the key where keys are 4 bytes wide, in the machine's own byte order, as the kernel has array
+// indices.
 bool Map::ReadKey(napi_env env, napi_value value, uint32_t *number, const void **out) const
 {
 	napi_valuetype type;
@@ -157,8 +161,8 @@ bool Map::ReadKey(napi_env env, napi_value value, uint32_t *number, const void *
 	if (!ReadBytes(env, value, "key", key_size_, &bytes))
 		return false;
 	if (bytes.size != key_size_) {
-		std::string message = "Expected " + std::to_string(key_size_) + " bytes for key but received " +
-				      std::to_string(bytes.size);
+		std::string message = "Expected " + std::to_string(key_size_) +
+		                      " bytes for key but received " + std::to_string(bytes.size);
 		napi_throw_range_error(env, "ERR_OUT_OF_RANGE", message.c_str());
 		return false;
 	}

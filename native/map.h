@@ -6,14 +6,16 @@
 
 #include <string>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
 struct MapInit {
 	UniqueFd fd;
 	std::string name; // libbpf's; the kernel's own is cut at 15 characters
 };
 
-class Map : public Napi::ObjectWrap<Map> {
+class Map : public Napi::ObjectWrap<Map>
+{
 public:
 	static Napi::Function Define(Napi::Env env);
 	// Reads the map's shape from the kernel; a Failure is thrown as a JS error and the result is empty.

@@ -8,9 +8,11 @@
 #include <pthread.h>
 #include <sched.h>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
-namespace {
+namespace
+{
 
 struct Visit {
 	int fd;
@@ -82,7 +84,8 @@ std::optional<Failure> Netns::Run(const std::function<void()> &work) const
 		return std::nullopt;
 	}
 	Visit visit{fd_.get(), &work, 0};
-	// The thread inherits the mask: a signal meant for the program must not land on a thread that is about to end.
+	// The thread inherits the mask: a signal meant for the program must not land on a thread that is
+	// about to end.
 	sigset_t all, before;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);

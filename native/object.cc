@@ -11,9 +11,11 @@
 #include <bpf/libbpf.h>
 #include <cerrno>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
-namespace {
+namespace
+{
 
 // Opens and loads: system calls alone, on whichever thread calls it.
 std::optional<Failure> Load(const LoadRequest &request, ObjectInit *out)
@@ -44,9 +46,10 @@ bool ReadRequest(const Napi::CallbackInfo &info, LoadRequest *out)
 	return true;
 }
 
-// A load can take a second of the verifier's time: it runs on the pool, and the promise settles on the JS thread. An
-// env that ends first drops the worker, and the object in it closes.
-class LoadWorker : public Napi::AsyncWorker {
+// A load can take a second of the verifier's time: it runs on the pool, and the promise settles on the JS
+// thread. An env that ends first drops the worker, and the object in it closes.
+class LoadWorker : public Napi::AsyncWorker
+{
 public:
 	LoadWorker(Napi::Env env, LoadRequest request)
 	    : Napi::AsyncWorker(env, "node-ebpf:load"), deferred_(env), request_(std::move(request))
@@ -99,20 +102,26 @@ Napi::Value LoadObjectSync(const Napi::CallbackInfo &info)
 
 } // namespace
 
-void ObjectCloser::operator()(struct bpf_object *object) const { bpf_object__close(object); }
+void ObjectCloser::operator()(struct bpf_object *object) const
+{
+	bpf_object__close(object);
+}
 
 Napi::Function Object::Define(Napi::Env env)
 {
 	return DefineClass(env, "NativeObject",
-			   {
-				   InstanceMethod("programs", &Object::Programs),
-				   InstanceMethod("maps", &Object::Maps),
-				   InstanceMethod("log", &Object::Log),
-				   InstanceMethod("close", &Object::Close),
-			   });
+	                   {
+	                           InstanceMethod("programs", &Object::Programs),
+	                           InstanceMethod("maps", &Object::Maps),
+	                           InstanceMethod("log", &Object::Log),
+	                           InstanceMethod("close", &Object::Close),
+	                   });
 }
 
-Napi::Value Object::New(Napi::Env env, ObjectInit init) { return Construct<Object>(env, std::move(init)); }
+Napi::Value Object::New(Napi::Env env, ObjectInit init)
+{
+	return Construct<Object>(env, std::move(init));
+}
 
 Object::Object(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Object>(info)
 {
@@ -140,7 +149,7 @@ Napi::Value Object::Programs(const Napi::CallbackInfo &info)
 		if (!fd.valid())
 			return Failure::FromErrno(errno, "dup").Throw(env);
 		Napi::Value handle = Program::New(env, std::move(fd), bpf_program__name(program),
-						  bpf_program__section_name(program));
+		                                  bpf_program__section_name(program));
 		if (env.IsExceptionPending())
 			return env.Undefined();
 		result.Set(count++, handle);

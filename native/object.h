@@ -9,7 +9,8 @@
 
 struct bpf_object;
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
 struct ObjectCloser {
 	void operator()(struct bpf_object *object) const;
@@ -27,7 +28,8 @@ struct ObjectInit {
 	std::vector<std::string> log;
 };
 
-class Object : public Napi::ObjectWrap<Object> {
+class Object : public Napi::ObjectWrap<Object>
+{
 public:
 	static Napi::Function Define(Napi::Env env);
 	static Napi::Value New(Napi::Env env, ObjectInit init);

@@ -2,10 +2,12 @@
 #pragma once
 #include <cstring>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
-// LIBBPF_OPTS in C++17, which has no designated initialisers. libbpf refuses options with a set byte past their last
-// field, padding included, and a copy need not keep padding: they are zeroed where they stand, and never copied.
+// LIBBPF_OPTS in C++17, which has no designated initialisers. libbpf refuses options with a set byte past
+// their last field, padding included, and a copy need not keep padding: they are zeroed where they stand, and
+// never copied.
 template <typename Options> struct Zeroed : Options {
 	Zeroed()
 	{

@@ -14,9 +14,11 @@
 #include <cerrno>
 #include <linux/if_link.h>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
-namespace {
+namespace
+{
 
 std::string TypeName(uint32_t type)
 {
@@ -101,14 +103,14 @@ Napi::Value ProgramExists(const Napi::CallbackInfo &info)
 Napi::Function Program::Define(Napi::Env env)
 {
 	return DefineClass(env, "NativeProgram",
-			   {
-				   InstanceMethod("describe", &Program::Describe),
-				   InstanceMethod("stats", &Program::Stats),
-				   InstanceMethod("run", &Program::Run),
-				   InstanceMethod("attachXdp", &Program::AttachXdp),
-				   InstanceMethod("attachXdpNetlink", &Program::AttachXdpNetlink),
-				   InstanceMethod("close", &Program::Close),
-			   });
+	                   {
+	                           InstanceMethod("describe", &Program::Describe),
+	                           InstanceMethod("stats", &Program::Stats),
+	                           InstanceMethod("run", &Program::Run),
+	                           InstanceMethod("attachXdp", &Program::AttachXdp),
+	                           InstanceMethod("attachXdpNetlink", &Program::AttachXdpNetlink),
+	                           InstanceMethod("close", &Program::Close),
+	                   });
 }
 
 Napi::Value Program::New(Napi::Env env, UniqueFd fd, std::string name, std::string section)
@@ -237,8 +239,8 @@ Napi::Value Program::AttachXdp(const Napi::CallbackInfo &info)
 	return Link::New(env, UniqueFd(link_fd));
 }
 
-// attachXdpNetlink(ifindex, mode, netns, replaceProgramId | undefined, persist): an attachment without a link, which
-// the kernel keeps until somebody takes it off.
+// attachXdpNetlink(ifindex, mode, netns, replaceProgramId | undefined, persist): an attachment without a
+// link, which the kernel keeps until somebody takes it off.
 Napi::Value Program::AttachXdpNetlink(const Napi::CallbackInfo &info)
 {
 	Napi::Env env = info.Env();

@@ -5,7 +5,8 @@
 
 #include <string>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
 struct ProgramInit {
 	UniqueFd fd;
@@ -13,7 +14,8 @@ struct ProgramInit {
 	std::string section; // empty for one that came from an id
 };
 
-class Program : public Napi::ObjectWrap<Program> {
+class Program : public Napi::ObjectWrap<Program>
+{
 public:
 	static Napi::Function Define(Napi::Env env);
 	static Napi::Value New(Napi::Env env, UniqueFd fd, std::string name, std::string section);

@@ -4,10 +4,12 @@
 #include <unistd.h>
 #include <utility>
 
-namespace node_ebpf {
+namespace node_ebpf
+{
 
 // Owns one file descriptor.
-class UniqueFd {
+class UniqueFd
+{
 public:
 	UniqueFd() = default;
 	explicit UniqueFd(int fd) : fd_(fd) {}
@@ -19,7 +21,8 @@ public:
 	}
 	~UniqueFd() { Reset(); }
 
-	// A second descriptor of the same kernel object; invalid, with errno set, where there is none to be had.
+	// A second descriptor of the same kernel object; invalid, with errno set, where there is none to be
+	// had.
 	static UniqueFd Duplicate(int fd) { return UniqueFd(fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
 
 	bool valid() const { return fd_ >= 0; }

@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 
 export interface Interface {
   readonly name: string;
@@ -24,11 +24,20 @@ interface IpLink {
 let made = 0;
 const open = new Set<Netns>();
 
-// A test that throws outside its own finally, or a worker that is told to exit, still takes its namespaces
-// along.
+// A test that throws outside its own finally, or a process that ends early, still takes its namespaces along.
 process.on('exit', () => {
   for (const netns of [...open]) netns.close();
 });
+
+/** Removes what a test process left that was killed: namespaces that carry the number of a process that is gone. */
+function sweep(): void {
+  for (const name of existsSync('/run/netns') ? readdirSync('/run/netns') : []) {
+    const pid = /^node-ebpf-(\d+)-\d+$/.exec(name)?.[1];
+    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+    // Another test process may sweep at the same moment: whoever comes second finds nothing to remove.
+    spawnSync('ip', ['netns', 'delete', name], { stdio: 'ignore' });
+  }
+}
 
 /**
  * Settings that keep the kernel silent: no link-local address, no duplicate address detection, no router
@@ -51,6 +60,7 @@ export class Netns implements Disposable {
   #veths = 0;
 
   constructor() {
+    if (made === 0) sweep();
     this.name = `node-ebpf-${process.pid}-${made++}`;
     this.path = `/run/netns/${this.name}`;
     execFileSync('ip', ['netns', 'add', this.name], { stdio: ['ignore', 'pipe', 'pipe'] });

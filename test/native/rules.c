@@ -119,6 +119,7 @@ static void a_file_may_change(const char *path)
 	MUST(name && strlen(name) == 0);
 	memset(bytes, 'A', sizeof bytes);
 	MUST(pwrite(fd, bytes, sizeof bytes, 1 << 20) == sizeof bytes);
+	MUST(elf_getdata(elf_getscn(elf, names), NULL));
 	MUST(strlen(name) == 0 && elf_strptr(elf, names, 1) == name);
 	elf_end(elf);
 	close(fd);
