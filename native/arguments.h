@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What JS hands over, checked before any of it reaches the kernel. Each reader returns false with a TypeError
-// or a RangeError pending. These are the bounds that memory
-// safety rests on.
+// or a RangeError pending: memory safety rests on these bounds, whatever lib/ has checked before.
 #pragma once
 #include "napi_setup.h"
 

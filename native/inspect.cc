@@ -200,9 +200,10 @@ Napi::Value Inspect(const Napi::CallbackInfo &info)
 	LogCapture capture;
 	Zeroed<struct bpf_object_open_opts> opts;
 	opts.object_name = "inspect";
-	ObjectPointer object(bpf_object__open_mem(bytes.data(), bytes.size(), &opts));
+	int error = 0;
+	ObjectPointer object = OpenObject(bytes, &opts, &error);
 	if (!object) {
-		Failure failure = Failure::FromErrno(errno, "bpf_object__open_mem", capture.Take());
+		Failure failure = Failure::FromErrno(error, "bpf_object__open_mem", capture.Take());
 		return DescribeRefusal(env, {"object-open", failure.message, failure.log});
 	}
 	Napi::Array programs = Napi::Array::New(env);

@@ -24,10 +24,11 @@ std::optional<Failure> Load(const LoadRequest &request, ObjectInit *out)
 	Zeroed<struct bpf_object_open_opts> opts;
 	opts.object_name = request.name.c_str();
 	opts.kernel_log_level = request.verifier_log ? 1 : 0;
-	ObjectPointer object(bpf_object__open_mem(request.bytes.data(), request.bytes.size(), &opts));
+	int error = 0;
+	ObjectPointer object = OpenObject(request.bytes, &opts, &error);
 	if (!object)
-		return Failure::FromErrno(errno, "bpf_object__open_mem", capture.Take());
-	int error = bpf_object__load(object.get());
+		return Failure::FromErrno(error, "bpf_object__open_mem", capture.Take());
+	error = bpf_object__load(object.get());
 	if (error)
 		return Failure::FromErrno(error, "bpf_object__load", capture.Take());
 	out->object = std::move(object);
@@ -101,6 +102,17 @@ Napi::Value LoadObjectSync(const Napi::CallbackInfo &info)
 }
 
 } // namespace
+
+ObjectPointer OpenObject(const std::vector<uint8_t> &bytes, const struct bpf_object_open_opts *opts, int *error)
+{
+	struct bpf_object *object = bpf_object__open_mem(bytes.data(), bytes.size(), opts);
+	// libbpf 1.5 takes a BTF size of 4 GiB less a page for an errno and hands out -4096 as the object: no address
+	// in user space is negative.
+	if (reinterpret_cast<intptr_t>(object) > 0)
+		return ObjectPointer(object);
+	*error = object || errno == 0 ? -EINVAL : -errno;
+	return nullptr;
+}
 
 void ObjectCloser::operator()(struct bpf_object *object) const
 {

@@ -13,7 +13,7 @@ const builds = [
 ];
 
 beforeAll(() => {
-  execFileSync(`${root}scripts/prebuild`, { cwd: root });
+  execFileSync(`${root}scripts/prebuild`, { cwd: root, stdio: 'pipe' });
 });
 
 describe.each(builds)('the $build binary', ({ file, glibc }) => {

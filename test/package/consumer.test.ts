@@ -39,11 +39,12 @@ const TOOLS = ['node', 'npm', 'sh', 'env'];
 const ABSENT = ['cc', 'gcc', 'g++', 'c++', 'clang', 'clang-14', 'ld', 'make', 'cmake', 'python3', 'node-gyp'];
 
 beforeAll(() => {
-  execFileSync(`${root}scripts/prebuild`, { cwd: root });
+  execFileSync(`${root}scripts/prebuild`, { cwd: root, stdio: 'pipe' });
   folder = mkdtempSync(join(tmpdir(), 'node-ebpf-consumer-'));
   const packed = execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
     cwd: root,
     encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
   // npm 11 prints a list, later ones an object by package.
   const first = Object.values(JSON.parse(packed) as Record<string, Tarball>)[0];
