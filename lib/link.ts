@@ -74,6 +74,11 @@ export class BpfLink implements Disposable {
     this.#programId = program.id;
   }
 
+  /** @internal */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   /** The kernel's answer: whether our program is attached there, another one, or none. */
   state(): 'attached' | 'replaced' | 'detached' {
     if (this.#closed) throw new EbpfStateError(`${this.#noun()} is closed`, { state: 'closed' });

@@ -167,7 +167,7 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
     const found = findInterface(options);
     const key = hookKey(options, found.ifindex);
     const existing = entry.attachments.find((attachment) => attachment.key === key);
-    if (existing && existing.link.state() === 'attached') return existing;
+    if (existing && isAttached(existing.link)) return existing;
     if (existing) this.#drop(entry, existing);
     if (!found.up && options.bringUp !== false) this.#warn(`${found.name} is down: setting it up`);
     const { link, tried } = negotiateXdp(entry.program, { bringUp: true, ...options }, 'drv');
@@ -303,14 +303,15 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
 
   #detach(entry: Entry, attachment: Entry['attachments'][number]): void {
     const { link, iface, netns, ifindex } = attachment;
-    if (link.state() === 'replaced') {
+    const state = link.closed ? 'detached' : link.state();
+    if (state === 'replaced') {
       const holder = xdpHolder(ifindex, netns);
       throw new EbpfAttachError(
         `detach ${entry.handle} from ${iface}: the hook now holds program ${holder?.programId ?? 'unknown'}`,
         { code: 'ERR_EBPF_REPLACED', target: iface, holder },
       );
     }
-    if (link.state() === 'detached') {
+    if (state === 'detached') {
       this.#warn(`detach ${entry.handle} from ${iface}: it was detached already, from outside`);
       link.close();
     } else {
@@ -369,6 +370,11 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
     const message = `outside the programs directory ${this.#programsDir}`;
     throw invalidObject([{ rule: 'file-outside', level: 'error', place: path, message }]);
   }
+}
+
+// The caller has the link too, and may have closed it.
+function isAttached(link: XdpLink): boolean {
+  return !link.closed && link.state() === 'attached';
 }
 
 function hookKey(target: NetTarget, ifindex: number | ''): string {

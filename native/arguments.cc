@@ -76,6 +76,9 @@ bool ReadString(napi_env env, napi_value value, const char *name, std::string *o
 	out->resize(length + 1); // napi writes a NUL of its own
 	napi_get_value_string_utf8(env, value, out->data(), out->size(), &length);
 	out->resize(length);
+	// The kernel and libbpf would stop there, and mean another path than the one that was checked.
+	if (out->find('\0') != std::string::npos)
+		return Refuse(env, name, "a string without NUL");
 	return true;
 }
 

@@ -221,6 +221,21 @@ test('an interface that vanishes takes the attachment along', async () => {
   expect(await loader.unloadProgram(handle)).toBe(true);
 });
 
+test('a link that the caller closed is attached anew, and its detach is a warning', async () => {
+  const { b } = netns.addVeth();
+  const at = { iface: b.name, netns: netns.path };
+  const handle = await loadCounter();
+  const first = await loader.attachXdp(handle, at);
+  first.link.close();
+  expect(xdpOf(netns, b.name)).toEqual({});
+  const second = await loader.attachXdp(handle, at);
+  expect(second).not.toBe(first);
+  expect(xdpOf(netns, b.name).mode).toBe('drv');
+  second.link.close();
+  expect(await loader.detachFromInterface(handle, at)).toBe(true);
+  expect(warnings).toEqual([expect.stringContaining('from outside')]);
+});
+
 test('unknown handles, interfaces and namespaces have near names and hints', async () => {
   netns.addVeth();
   const handle = await loadCounter();
@@ -242,6 +257,7 @@ test('unknown handles, interfaces and namespaces have near names and hints', asy
   ).toMatchObject({
     code: 'EINVAL',
   });
+  await expect(loader.attachXdp(handle, { iface: 'lo', netns: `${netns.path}\0` })).rejects.toThrow();
 });
 
 test('which program of a file is meant', async () => {
