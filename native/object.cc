@@ -103,11 +103,12 @@ Napi::Value LoadObjectSync(const Napi::CallbackInfo &info)
 
 } // namespace
 
-ObjectPointer OpenObject(const std::vector<uint8_t> &bytes, const struct bpf_object_open_opts *opts, int *error)
+ObjectPointer OpenObject(const std::vector<uint8_t> &bytes, const struct bpf_object_open_opts *opts,
+                         int *error)
 {
 	struct bpf_object *object = bpf_object__open_mem(bytes.data(), bytes.size(), opts);
-	// libbpf 1.5 takes a BTF size of 4 GiB less a page for an errno and hands out -4096 as the object: no address
-	// in user space is negative.
+	// libbpf 1.5 takes a BTF size of 4 GiB less a page for an errno and hands out -4096 as the object: no
+	// address in user space is negative.
 	if (reinterpret_cast<intptr_t>(object) > 0)
 		return ObjectPointer(object);
 	*error = object || errno == 0 ? -EINVAL : -errno;
