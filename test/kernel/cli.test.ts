@@ -73,7 +73,7 @@ class Cli {
 
   constructor(command: readonly string[]) {
     this.child = spawn('ip', ['netns', 'exec', ns.name, ...command], {
-      env: { ...process.env, TZ: 'UTC', TERM: 'xterm-256color', FORCE_COLOR: undefined },
+      env: { ...process.env, TZ: 'UTC', TERM: 'xterm-256color', FORCE_COLOR: undefined, CI: undefined },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     running.add(this.child);
