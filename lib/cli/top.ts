@@ -80,7 +80,6 @@ async function watch(
   const demo = options.demo && iface === 'lo' && options.netns === undefined ? await startDemo() : undefined;
   const subject: Subject = { iface, mode: counter.link.mode };
   if (demo) subject.note = 'demo: sends UDP datagrams and TCP connections of its own on 127.0.0.1';
-  else if (options.demo) subject.note = 'demo: sends on lo only, nothing here';
   const meter = new Meter(() => counter.read());
   const view = await chooseView(subject, options);
   let last = meter.sample();
