@@ -155,14 +155,15 @@ int Ask(uint16_t type, uint16_t flags, int ifindex, uint32_t parent,
 }
 
 // The kind of the qdisc that holds the interface's ingress and egress filters: clsact, ingress (which has no
-// egress), or empty where there is none.
+// egress), or empty where there is none. By a dump of all: asking for one tells every listener (tc monitor)
+// too.
 int QdiscKind(int ifindex, std::string *out)
 {
 	out->clear();
-	int error = Ask(RTM_GETQDISC, NLM_F_ACK, ifindex, TC_H_CLSACT,
-	                [&](const TcMessage &message) { *out = message.Kind(); });
-	// Where one was and was deleted, the kernel says EINVAL: what is left there is not for telling.
-	return error == -ENOENT || error == -EINVAL ? 0 : error;
+	return Ask(RTM_GETQDISC, NLM_F_DUMP, ifindex, 0, [&](const TcMessage &message) {
+		if (message.tc->tcm_ifindex == ifindex && message.tc->tcm_parent == TC_H_CLSACT)
+			*out = message.Kind();
+	});
 }
 
 int ListFilters(int ifindex, bpf_tc_attach_point direction, std::vector<Filter> *out)
