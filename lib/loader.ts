@@ -216,7 +216,7 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
       return false;
     }
     if (entry.attachments.length > 0) {
-      const interfaces = entry.attachments.map((attachment) => attachment.iface).join(', ');
+      const interfaces = [...new Set(entry.attachments.map(({ iface }) => iface))].join(', ');
       if (options.force !== true) {
         throw new EbpfAttachError(`unload ${handle}: still attached to ${interfaces}`, {
           code: 'ERR_EBPF_STILL_ATTACHED',

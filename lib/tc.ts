@@ -3,6 +3,7 @@ import {
   EbpfAttachError,
   type EbpfError,
   EbpfNotSupportedError,
+  errnoName,
   isNativeFailure,
   withKernelWords,
 } from './errors.ts';
@@ -138,7 +139,7 @@ function hasTcx(ifindex: number, direction: TcDirection, netns: string | number 
     return true;
   } catch (error) {
     // EINVAL: the kernel does not know the hook. Anything else, EPERM for one, the attempt itself will say.
-    if (isNativeFailure(error)) return describeFailure(error, 'TCX').code !== 'EINVAL';
+    if (isNativeFailure(error)) return errnoName(error.errno ?? 0) !== 'EINVAL';
     throw error;
   }
 }
@@ -189,7 +190,7 @@ function position(order: TcOrder = 'last'): {
 
 function attachClsact(attempt: Attempt, onClose: (link: BpfLink) => void): TcLink {
   const { program, entry, options } = attempt;
-  const { direction, netns, priority, handle, removeQdisc = false } = options;
+  const { direction, netns, removeQdisc = false } = options;
   const { ifindex } = entry;
   const key = `${netnsIdentity(netns)} ${ifindex}`;
   let made = false;
@@ -200,7 +201,7 @@ function attachClsact(attempt: Attempt, onClose: (link: BpfLink) => void): TcLin
     if (!made && direction === 'egress') requireEgress(attempt, native().tcQdisc(ifindex, netns));
     // While one of ours is on the qdisc that we made, it is still that one.
     own = made || [...(onOwnQdisc.get(key) ?? [])].some((link) => link.state() === 'attached');
-    nativeLink = program.native.attachClsact(ifindex, direction, netns, priority, handle, own && removeQdisc);
+    nativeLink = attachFilter(attempt, own && removeQdisc);
   } catch (error) {
     if (made) removeClsact(ifindex, netns);
     throw isNativeFailure(error) ? clsactFailure(attempt, error) : error;
@@ -214,6 +215,27 @@ function attachClsact(attempt: Attempt, onClose: (link: BpfLink) => void): TcLin
   const link = new TcLink({ ...init, onClose: closed }, ifindex, direction);
   if (own) onOwnQdisc.set(key, (onOwnQdisc.get(key) ?? new Set<TcLink>()).add(link));
   return checked(attempt, link, askedOf(() => nativeLink.info())?.programId === program.id);
+}
+
+function attachFilter({ program, entry, options }: Attempt, removeQdisc: boolean): NativeLink {
+  const { direction, netns, handle } = options;
+  const attach = (priority: number | undefined) =>
+    program.native.attachClsact(entry.ifindex, direction, netns, priority, handle, removeQdisc);
+  try {
+    return attach(options.priority);
+  } catch (error) {
+    const full = isNativeFailure(error) && errnoName(error.errno ?? 0) === 'ENOSPC';
+    if (!full || options.priority !== undefined) throw error;
+    return attach(freePriority(native().tcFilters(entry.ifindex, direction, netns)));
+  }
+}
+
+// The kernel gives out 49152 and then what is before the lowest from 32768 on (net/sched/cls_api.c, tcf_auto_prio): with
+// somebody at 32768, ENOSPC.
+function freePriority(filters: readonly NativeTcFilter[]): number | undefined {
+  const taken = new Set(filters.map(({ priority }) => priority));
+  for (let priority = 0xc000; priority > 0; priority--) if (!taken.has(priority)) return priority;
+  return undefined;
 }
 
 // A filter for the egress of an ingress qdisc is taken by the kernel, and put on ingress (net/sched/sch_ingress.c,

@@ -11,6 +11,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <cerrno>
+#include <cstring>
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
@@ -116,8 +117,7 @@ Filter ToFilter(const TcMessage &message)
 
 // One question about an interface's qdiscs or filters; `each` gets every message of the answer. Returns 0 or
 // a negative errno. libbpf asks only for the BPF filter of a given handle and priority.
-int Ask(uint16_t type, uint16_t flags, int ifindex, uint32_t parent,
-        const std::function<void(const TcMessage &)> &each)
+int Dump(uint16_t type, int ifindex, uint32_t parent, const std::function<void(const TcMessage &)> &each)
 {
 	UniqueFd socket_fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
 	if (!socket_fd.valid())
@@ -128,7 +128,7 @@ int Ask(uint16_t type, uint16_t flags, int ifindex, uint32_t parent,
 	} request = {};
 	request.header.nlmsg_len = sizeof request;
 	request.header.nlmsg_type = type;
-	request.header.nlmsg_flags = NLM_F_REQUEST | flags;
+	request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	request.tc.tcm_ifindex = ifindex;
 	request.tc.tcm_parent = parent;
 	if (send(socket_fd.get(), &request, sizeof request, 0) < 0)
@@ -144,10 +144,15 @@ int Ask(uint16_t type, uint16_t flags, int ifindex, uint32_t parent,
 			return -EPROTO;
 		auto *header = reinterpret_cast<const struct nlmsghdr *>(buffer.data());
 		for (; NLMSG_OK(header, length); header = NLMSG_NEXT(header, length)) {
-			if (header->nlmsg_type == NLMSG_DONE)
-				return 0;
-			if (header->nlmsg_type == NLMSG_ERROR)
-				return static_cast<const struct nlmsgerr *>(NLMSG_DATA(header))->error;
+			// Both begin with an errno, 0 for a dump that is complete.
+			if (header->nlmsg_type == NLMSG_DONE || header->nlmsg_type == NLMSG_ERROR) {
+				int error = 0;
+				if (header->nlmsg_len >= NLMSG_LENGTH(sizeof error))
+					memcpy(&error, NLMSG_DATA(header), sizeof error);
+				return error;
+			}
+			if (header->nlmsg_flags & NLM_F_DUMP_INTR)
+				return -EAGAIN;
 			if (header->nlmsg_len >= NLMSG_LENGTH(sizeof(struct tcmsg)))
 				each(TcMessage(header));
 		}
@@ -160,7 +165,7 @@ int Ask(uint16_t type, uint16_t flags, int ifindex, uint32_t parent,
 int QdiscKind(int ifindex, std::string *out)
 {
 	out->clear();
-	return Ask(RTM_GETQDISC, NLM_F_DUMP, ifindex, 0, [&](const TcMessage &message) {
+	return Dump(RTM_GETQDISC, ifindex, 0, [&](const TcMessage &message) {
 		if (message.tc->tcm_ifindex == ifindex && message.tc->tcm_parent == TC_H_CLSACT)
 			*out = message.Kind();
 	});
@@ -168,8 +173,8 @@ int QdiscKind(int ifindex, std::string *out)
 
 int ListFilters(int ifindex, bpf_tc_attach_point direction, std::vector<Filter> *out)
 {
-	return Ask(RTM_GETTFILTER, NLM_F_DUMP, ifindex, Parent(direction),
-	           [&](const TcMessage &message) { out->push_back(ToFilter(message)); });
+	return Dump(RTM_GETTFILTER, ifindex, Parent(direction),
+	            [&](const TcMessage &message) { out->push_back(ToFilter(message)); });
 }
 
 // Deletes the clsact qdisc where neither of its hooks holds a filter of anybody; -ENOTEMPTY otherwise. The

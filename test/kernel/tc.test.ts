@@ -1,4 +1,7 @@
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import {
   type BpfObject,
@@ -35,6 +38,8 @@ import {
   replaceFilter,
   tcxOf,
 } from '../helpers/tc.ts';
+
+const BUILT_HERE = '../../build/Release/node_ebpf.node';
 
 let before: Snapshot;
 let netns: Netns;
@@ -245,6 +250,55 @@ test('free priorities and handles are chosen, and taken ones are refused with th
   expect(filters()).toEqual(list);
   for (const link of [...free, beside]) link.detach();
   expect(filters()).toHaveLength(20);
+});
+
+test('a priority is found where the kernel has none left to give', () => {
+  // From 32768 on it gives out what is before the lowest one (net/sched/cls_api.c, tcf_auto_prio).
+  const counter = program();
+  using _ = counter.attachTc(ingress({ priority: 32_768 }));
+  using first = counter.attachTc(ingress({ via: 'clsact' }));
+  using second = counter.attachTc(ingress({ via: 'clsact' }));
+  expect(filters().map(({ priority }) => priority)).toEqual([32_768, second.priority, first.priority]);
+});
+
+test('without TCX, auto takes clsact, and order is not supported', async () => {
+  // An addon over a kernel before 6.6, which does not know the hook.
+  const folder = mkdtempSync(join(tmpdir(), 'node-ebpf-'));
+  const addon = join(folder, 'addon.cjs');
+  const real = process.env.NODE_EBPF_BINARY ?? fileURLToPath(new URL(BUILT_HERE, import.meta.url));
+  writeFileSync(
+    addon,
+    `const addon = require(${JSON.stringify(real)});
+     const tcxPrograms = () => {
+       throw Object.assign(new Error('Invalid argument'), { errno: 22, operation: 'bpf_prog_query' });
+     };
+     module.exports = { ...addon, tcxPrograms };`,
+  );
+  try {
+    const child = runModule(
+      `const program = ebpf.loadObjectSync(${JSON.stringify(testObject('tc_count'))}).program('tc_count');
+       const at = ${JSON.stringify(ingress())};
+       console.log(JSON.stringify([{ order: 'first' }, { via: 'tcx' }].map((options) => {
+         try {
+           return program.attachTc({ ...at, ...options }).via;
+         } catch ({ name, feature, minKernel }) {
+           return { name, feature, minKernel };
+         }
+       })));
+       console.log(program.attachTc(at).via);
+       process.stdin.resume();`,
+      { prefix: ['env', `NODE_EBPF_BINARY=${addon}`] },
+    );
+    const refused = { name: 'EbpfNotSupportedError', feature: 'tcx', minKernel: '6.6' };
+    expect(JSON.parse(await child.line())).toEqual([refused, refused]);
+    expect(await child.line()).toBe('clsact');
+    expect([filters().length, tcx().length]).toEqual([1, 0]);
+    child.process.stdin?.end();
+    expect((await child.ended()).status).toBe(0);
+    expect(filters()).toEqual([]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test.each(['tcx', 'clsact'] as const)('update by %s swaps the program where it is', async (via) => {
