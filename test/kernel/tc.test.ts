@@ -18,7 +18,6 @@ import { type Child, endChildren, runModule } from '../helpers/child.ts';
 import { udp4 } from '../helpers/frames.ts';
 import {
   assertNothingLeft,
-  linkIds,
   programExists,
   type Snapshot,
   snapshotIds,
@@ -519,13 +518,50 @@ test('the loader: XDP and TC on one interface do not disturb each other', async 
 });
 
 test('attachToInterface puts a TC program on ingress', async () => {
-  const handle = await loader.loadProgram(testObject('tc_count'), ProgramType.TC);
-  const attachment = await loader.attachToInterface(handle, 'lo');
-  expect(attachment).toMatchObject({ hook: 'tc-ingress', iface: 'lo' });
-  expect(loader.getInterfacePrograms('lo')).toEqual([attachment]);
-  expect(linkIds().has(attachment.link.id ?? -1)).toBe(true);
-  expect(await loader.detachFromInterface(handle, 'lo')).toBe(true);
-  expect(loader.getInterfacePrograms('lo')).toEqual([]);
+  const child = runModule(
+    `const loader = new ebpf.EbpfLoader();
+     const handle = await loader.loadProgram(${JSON.stringify(testObject('tc_count'))}, 'tc');
+     const { hook, link } = await loader.attachToInterface(handle, ${JSON.stringify(veth.b.name)});
+     console.log(hook, link.id, loader.getInterfacePrograms(${veth.b.ifindex}).length);
+     await new Promise((resolve) => process.stdin.once('data', resolve));
+     console.log(await loader.detachFromInterface(handle, ${JSON.stringify(veth.b.name)}));
+     console.log(loader.getInterfacePrograms(${JSON.stringify(veth.b.name)}).length);
+     await loader.close();
+     process.stdin.destroy();`,
+    { prefix: ['ip', 'netns', 'exec', netns.name] },
+  );
+  const [hook, linkId, listed] = (await child.line()).split(' ');
+  expect([hook, listed]).toEqual(['tc-ingress', '1']);
+  expect(tcx().map((on) => on.linkId)).toEqual([Number(linkId)]);
+  child.process.stdin?.write('\n');
+  expect([await child.line(), await child.line()]).toEqual(['true', '0']);
+  expect(tcx()).toEqual([]);
+  expect((await child.ended()).status).toBe(0);
+});
+
+test.each([
+  ['net_admin', 'clsact', { name: 'EbpfPermissionError', missing: ['CAP_NET_ADMIN'] }],
+  ['sys_admin', 'clsact', {}],
+  ['sys_admin', 'tcx', {}],
+] as const)('without CAP_%s, attached by %s', async (dropped, via, outcome) => {
+  const child = runModule(
+    `const program = ebpf.loadObjectSync(${JSON.stringify(testObject('tc_count'))}).program('tc_count');
+     const at = ${JSON.stringify({ iface: veth.b.name, direction: 'egress', via, removeQdisc: true })};
+     try {
+       const link = program.attachTc(at);
+       link.update(program);
+       if (link.state() !== 'attached') throw new Error(link.state());
+       link.detach();
+       console.log('{}');
+     } catch ({ name, missing }) {
+       console.log(JSON.stringify({ name, missing }));
+     }`,
+    { prefix: ['ip', 'netns', 'exec', netns.name, 'setpriv', `--bounding-set=-${dropped}`] },
+  );
+  const { stdout, stderr, status } = await child.ended();
+  expect({ stderr, status }).toEqual({ stderr: '', status: 0 });
+  expect(JSON.parse(stdout)).toEqual(outcome);
+  expect([tcx('egress'), qdisc()]).toEqual([[], undefined]);
 });
 
 test.each(['tcx', 'clsact'] as const)('%s: an interface that is down', async (via) => {
