@@ -225,3 +225,9 @@ export function describeFailure(
     log: error.log ?? [],
   };
 }
+
+/** `words` with the sentence that netlink gave, where it gave one: "native and generic XDP can't be active at the same time". */
+export function withKernelWords(words: string, log: readonly string[]): string {
+  const kernel = log.map((line) => /Kernel error message: (.*)/.exec(line)?.[1]).find(Boolean);
+  return kernel ? `${words}: ${kernel}` : words;
+}

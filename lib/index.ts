@@ -1,4 +1,5 @@
 /** eBPF for Node.js: load CO-RE objects, attach them, read their maps. */
+export type { Attachment, Hook } from './attachment.ts';
 export {
   EbpfAttachError,
   EbpfError,
@@ -13,13 +14,7 @@ export {
 export { inspect, type ObjectInfo, type ProgramSpec } from './inspect.ts';
 export { type Iface, type NetTarget, type XdpQuery, xdpQuery } from './interface.ts';
 export { BpfLink, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
-export {
-  type Attachment,
-  EbpfLoader,
-  type LoadedProgram,
-  type LoaderOptions,
-  ProgramType,
-} from './loader.ts';
+export { EbpfLoader, type LoadedProgram, type LoaderOptions } from './loader.ts';
 export {
   BpfMap,
   type Bytes,
@@ -31,6 +26,8 @@ export {
 } from './map.ts';
 export { BpfObject, type LoadOptions, loadObject, loadObjectSync, type Schema } from './object.ts';
 export { BpfProgram, type ProgramStats, type RunOptions, type RunResult } from './program.ts';
+export { ProgramType } from './program-type.ts';
 export type { Source } from './source.ts';
+export { type TcAnchor, type TcDirection, TcLink, type TcOptions, type TcOrder } from './tc.ts';
 export { type Finding, type ValidationLimits, type ValidationReport, validate } from './validate.ts';
 export { AttachMode, type NegotiatedXdpOptions, type TriedMode } from './xdp.ts';

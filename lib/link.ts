@@ -1,4 +1,5 @@
-import { describeFailure, EbpfAttachError, EbpfStateError } from './errors.ts';
+import { describeFailure, EbpfAttachError, EbpfStateError, type Holder } from './errors.ts';
+import { holderOf } from './interface.ts';
 import { keepAlive, root, unroot } from './lifetime.ts';
 import type { NativeLink, NativeLinkInfo } from './native.ts';
 import type { BpfProgram } from './program.ts';
@@ -35,7 +36,7 @@ export interface LinkInit {
  * console.log(link.kind, link.id, link.state());
  */
 export class BpfLink implements Disposable {
-  /** The kernel's word: `xdp`, … */
+  /** The kernel's word: `xdp`, `tcx`, …; `clsact` for a filter of that qdisc. */
   readonly kind: string;
   /** The kernel's number for it; a netlink attachment has none. */
   declare readonly id?: number;
@@ -65,7 +66,8 @@ export class BpfLink implements Disposable {
    * Puts another program in place of the attached one, at once: every packet is seen by the old or by the new program.
    * With `expect`, only where that program is attached now.
    *
-   * @throws EbpfAttachError ESTALE or EEXIST where another one is; it stays
+   * @throws EbpfAttachError where another one is, which stays: EPERM from a link, EEXIST or `ERR_EBPF_REPLACED` with the
+   *   `holder` from netlink
    */
   update(program: BpfProgram, options: { expect?: BpfProgram } = {}): void {
     this.#call('update', () => {
@@ -85,6 +87,12 @@ export class BpfLink implements Disposable {
     const info = this.#call('query', () => this.#native.info());
     if (!isAttached(info)) return 'detached';
     return info.programId === this.#programId ? 'attached' : 'replaced';
+  }
+
+  /** Whose program the kernel says is in our place now. @internal */
+  holder(): Holder | undefined {
+    const { programId, id } = this.#call('query', () => this.#native.info());
+    return programId === 0 ? undefined : holderOf(programId, id);
   }
 
   /**
@@ -132,6 +140,7 @@ export class BpfLink implements Disposable {
         ...options,
         target: this.#target,
         hint: log.at(-1),
+        holder: options.code === 'ERR_EBPF_REPLACED' ? this.holder() : undefined,
       });
     }
   }

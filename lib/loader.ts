@@ -2,28 +2,18 @@ import { EventEmitter } from 'node:events';
 import { realpath } from 'node:fs/promises';
 import { isAbsolute, relative, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EbpfAttachError, EbpfLoadError, EbpfStateError, isNativeFailure } from './errors.ts';
-import type { ObjectInfo, ProgramSpec } from './inspect.ts';
-import { findInterface, type Iface, type NetTarget, netnsIdentity, xdpHolder } from './interface.ts';
-import type { XdpLink, XdpMode } from './link.ts';
+import { type Attachment, type Hook, type Recorded, recordedAt } from './attachment.ts';
+import { EbpfAttachError, EbpfStateError, isNativeFailure } from './errors.ts';
+import { findInterface, type Iface, type NetTarget, netnsIdentity } from './interface.ts';
+import type { BpfLink } from './link.ts';
 import { native } from './native.ts';
 import { nearest } from './nearest.ts';
 import { type BpfObject, checkedInfo, type LoadOptions, loadBytes } from './object.ts';
 import type { BpfProgram } from './program.ts';
+import { chooseProgram, type ProgramType } from './program-type.ts';
 import { invalidObject, readSource, type Source, sourcePath } from './source.ts';
-import { type AttachMode, type NegotiatedXdpOptions, negotiateXdp, type TriedMode } from './xdp.ts';
-
-/** What kind of program a file is expected to hold. */
-export const ProgramType = {
-  XDP: 'xdp',
-  TC: 'tc',
-  CGROUP_SKB: 'cgroup_skb',
-  SOCKET_FILTER: 'socket_filter',
-  KPROBE: 'kprobe',
-  TRACEPOINT: 'tracepoint',
-  RAW_TRACEPOINT: 'raw_tracepoint',
-} as const;
-export type ProgramType = (typeof ProgramType)[keyof typeof ProgramType];
+import type { TcDirection, TcOptions } from './tc.ts';
+import { type AttachMode, type NegotiatedXdpOptions, negotiateXdp } from './xdp.ts';
 
 /** A program in the loader. A snapshot: ask again after a call that changes it. */
 export interface LoadedProgram {
@@ -37,22 +27,6 @@ export interface LoadedProgram {
   /** The file, or `<bytes>`. */
   readonly source: string;
   readonly attachments: readonly Attachment[];
-}
-
-/** One program on one hook. */
-export interface Attachment {
-  readonly handle: string;
-  readonly link: XdpLink;
-  readonly hook: 'xdp';
-  readonly iface: string;
-  readonly ifindex: number;
-  readonly netns?: string;
-  readonly requestedMode: AttachMode | readonly XdpMode[];
-  /** The mode that the kernel reports. */
-  readonly mode: XdpMode;
-  /** The modes before it, and why each was not taken. */
-  readonly tried: readonly TriedMode[];
-  readonly attachedAt: Date;
 }
 
 export interface LoaderOptions {
@@ -75,7 +49,7 @@ interface Entry {
   object: BpfObject;
   state: LoadedProgram['state'];
   source: string;
-  attachments: (Attachment & { readonly key: string })[];
+  attachments: Recorded[];
 }
 
 // RCU frees a program some milliseconds after its last reference went (raw tracepoints: some 300).
@@ -124,7 +98,7 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
     this.#checkOpen();
     const read = await readSource(await this.#inProgramsDir(source));
     const info = checkedInfo(read);
-    const wanted = choose(read.place, info, type, options.program);
+    const wanted = chooseProgram(read.place, info, type, options.program);
     const object = await loadBytes(read, info, options);
     if (this.#closed) {
       object.close();
@@ -142,60 +116,79 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
   }
 
   /**
-   * Attaches an XDP program to an interface, which is set up where it is down (with a `warning`). `mode` is where the
-   * negotiation starts; the default is generic XDP, which every interface has. Attaching where the program is attached
-   * already gives the same Attachment.
+   * Attaches a program to an interface, which is set up where it is down (with a `warning`): XDP, or TC on ingress, by
+   * the program's type. `mode` is where XDP's negotiation starts; the default is generic XDP, which every interface
+   * has. Attaching where the program is attached already gives the same Attachment.
    *
    * @throws EbpfAttachError `ERR_EBPF_NOT_LOADED`, `ERR_EBPF_NO_INTERFACE`, EBUSY or EEXIST with the `holder`
    */
   async attachToInterface(handle: string, iface: Iface, mode: AttachMode = 'skb'): Promise<Attachment> {
+    const { program } = this.#loaded(handle, String(iface));
+    if (program.type === 'sched_cls') return this.attachTc(handle, { iface, direction: 'ingress' });
     return this.attachXdp(handle, { iface, mode });
   }
 
-  /** attachToInterface() with every option. `mode` defaults to drv, then skb. */
+  /** attachToInterface() with every option of XDP. `mode` defaults to drv, then skb. */
   async attachXdp(handle: string, options: NetTarget & NegotiatedXdpOptions): Promise<Attachment> {
-    const entry = this.#loaded(handle, String(options.iface));
-    if (entry.program.type !== 'xdp') {
-      throw new EbpfAttachError(
-        `attach ${handle} to ${options.iface}: it is a ${entry.program.type} program, not xdp`,
-        {
-          code: 'ERR_EBPF_PROGRAM_TYPE',
-          target: String(options.iface),
-        },
-      );
-    }
+    const entry = this.#loaded(handle, String(options.iface), 'xdp');
+    return this.#attach(entry, 'xdp', options, () => {
+      const { link, tried } = negotiateXdp(entry.program, { bringUp: true, ...options }, 'drv');
+      return { link, tried, requestedMode: options.mode ?? 'drv', mode: link.mode };
+    });
+  }
+
+  /** attachToInterface() with every option of TC. */
+  async attachTc(handle: string, options: NetTarget & TcOptions): Promise<Attachment> {
+    const entry = this.#loaded(handle, String(options.iface), 'sched_cls');
+    return this.#attach(entry, `tc-${options.direction}`, options, () => ({
+      link: entry.program.attachTc({ bringUp: true, ...options }),
+      tried: [],
+    }));
+  }
+
+  #attach(
+    entry: Entry,
+    hook: Hook,
+    options: NetTarget & { bringUp?: boolean },
+    work: () => Pick<Attachment, 'link' | 'tried' | 'requestedMode' | 'mode'>,
+  ): Attachment {
     const found = findInterface(options);
-    const key = hookKey(options, found.ifindex);
-    const existing = entry.attachments.find((attachment) => attachment.key === key);
+    const at = { ...options, iface: found.ifindex };
+    const existing = recordedAt(entry.attachments, at).find((attachment) => attachment.hook === hook);
     if (existing && isAttached(existing.link)) return existing;
     if (existing) this.#drop(entry, existing);
     if (!found.up && options.bringUp !== false) this.#warn(`${found.name} is down: setting it up`);
-    const { link, tried } = negotiateXdp(entry.program, { bringUp: true, ...options }, 'drv');
-    const attachment = {
-      ...({ key, handle, link, hook: 'xdp', iface: found.name, ifindex: found.ifindex } as const),
+    const netnsId = netnsIdentity(options.netns);
+    const attachment: Recorded = {
+      ...{ handle: entry.handle, hook, iface: found.name, ifindex: found.ifindex, netnsId },
       ...(options.netns === undefined ? {} : { netns: String(options.netns) }),
-      ...{ requestedMode: options.mode ?? 'drv', mode: link.mode, tried, attachedAt: new Date() },
+      ...{ ...work(), attachedAt: new Date() },
     };
     entry.attachments.push(attachment);
     entry.state = 'attached';
-    this.#logger?.info(`attached ${handle} to ${found.name} (${link.mode})`);
+    this.#logger?.info(`attached ${entry.handle} to ${found.name} (${attachment.mode ?? hook})`);
     this.emit('attached', attachment);
     return attachment;
   }
 
   /**
-   * Takes a program off an interface. False, with a `warning`, where this loader has nothing attached there.
+   * Takes a program off an interface: off every hook of it that the program is on, or off TC's ingress or egress alone
+   * with `direction`. False, with a `warning`, where this loader has nothing attached there.
    *
    * @throws EbpfAttachError where others are attached there but not this program; `ERR_EBPF_REPLACED` where the hook
    *   holds another program now, which stays
    */
-  async detachFromInterface(handle: string, at: Iface | NetTarget): Promise<boolean> {
+  async detachFromInterface(
+    handle: string,
+    at: Iface | (NetTarget & { direction?: TcDirection }),
+  ): Promise<boolean> {
     const target = typeof at === 'object' ? at : { iface: at };
     const entry = this.#loaded(handle, String(target.iface));
-    // By what was recorded: an interface that is gone, or renamed, is still one that we attached to.
-    const attachment = this.#recorded(entry, target);
-    if (!attachment) {
-      const others = [...this.#entries.values()].filter((other) => this.#recorded(other, target));
+    const attachments = recordedAt(entry.attachments, target);
+    if (attachments.length === 0) {
+      const others = [...this.#entries.values()].filter(
+        (other) => recordedAt(other.attachments, target).length > 0,
+      );
       if (others.length > 0) {
         throw new EbpfAttachError(`detach ${handle} from ${target.iface}: it is not attached there`, {
           code: 'ERR_EBPF_NOT_ATTACHED',
@@ -206,7 +199,7 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
       this.#warn(`detach ${handle} from ${target.iface}: nothing of this loader is attached there`);
       return false;
     }
-    this.#detach(entry, attachment);
+    for (const attachment of attachments) this.#detach(entry, attachment);
     return true;
   }
 
@@ -223,7 +216,7 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
       return false;
     }
     if (entry.attachments.length > 0) {
-      const interfaces = entry.attachments.map((attachment) => attachment.iface).join(', ');
+      const interfaces = [...new Set(entry.attachments.map(({ iface }) => iface))].join(', ');
       if (options.force !== true) {
         throw new EbpfAttachError(`unload ${handle}: still attached to ${interfaces}`, {
           code: 'ERR_EBPF_STILL_ATTACHED',
@@ -253,7 +246,7 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
 
   /** What this loader has attached to an interface of the process's own namespace. */
   getInterfacePrograms(iface: Iface): Attachment[] {
-    return [...this.#entries.values()].flatMap((entry) => this.#recorded(entry, { iface }) ?? []);
+    return [...this.#entries.values()].flatMap((entry) => recordedAt(entry.attachments, { iface }));
   }
 
   /** Detaches and unloads everything. Idempotent; the loader is unusable afterwards. */
@@ -281,31 +274,31 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
     if (this.#closed) throw new EbpfStateError('the loader is closed', { state: 'closed' });
   }
 
-  #loaded(handle: string, target: string): Entry {
+  #loaded(handle: string, target: string, type?: string): Entry {
     this.#checkOpen();
     const entry = this.#entries.get(handle);
-    if (entry) return entry;
-    const names = nearest(handle, [...this.#entries.keys()]);
-    throw new EbpfAttachError(`no program "${handle}" is loaded`, {
-      code: 'ERR_EBPF_NOT_LOADED',
-      target,
-      hint: names.length > 0 ? `loaded: ${names.join(', ')}` : 'nothing is loaded',
-    });
+    if (!entry) {
+      const names = nearest(handle, [...this.#entries.keys()]);
+      throw new EbpfAttachError(`no program "${handle}" is loaded`, {
+        code: 'ERR_EBPF_NOT_LOADED',
+        target,
+        hint: names.length > 0 ? `loaded: ${names.join(', ')}` : 'nothing is loaded',
+      });
+    }
+    if (type !== undefined && entry.program.type !== type) {
+      throw new EbpfAttachError(
+        `attach ${handle} to ${target}: it is a ${entry.program.type} program, not ${type}`,
+        { code: 'ERR_EBPF_PROGRAM_TYPE', target },
+      );
+    }
+    return entry;
   }
 
-  #recorded(entry: Entry, target: NetTarget): Entry['attachments'][number] | undefined {
-    const prefix = hookKey(target, '');
-    return entry.attachments.find(
-      ({ key, iface, ifindex }) =>
-        key.startsWith(prefix) && (iface === target.iface || ifindex === target.iface),
-    );
-  }
-
-  #detach(entry: Entry, attachment: Entry['attachments'][number]): void {
-    const { link, iface, netns, ifindex } = attachment;
+  #detach(entry: Entry, attachment: Recorded): void {
+    const { link, iface } = attachment;
     const state = link.closed ? 'detached' : link.state();
     if (state === 'replaced') {
-      const holder = xdpHolder(ifindex, netns);
+      const holder = link.holder();
       throw new EbpfAttachError(
         `detach ${entry.handle} from ${iface}: the hook now holds program ${holder?.programId ?? 'unknown'}`,
         { code: 'ERR_EBPF_REPLACED', target: iface, holder },
@@ -320,7 +313,7 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
     this.#drop(entry, attachment);
   }
 
-  #drop(entry: Entry, attachment: Entry['attachments'][number]): void {
+  #drop(entry: Entry, attachment: Recorded): void {
     attachment.link.close();
     entry.attachments = entry.attachments.filter((other) => other !== attachment);
     entry.state = entry.attachments.length > 0 ? 'attached' : 'loaded';
@@ -373,42 +366,11 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
 }
 
 // The caller has the link too, and may have closed it.
-function isAttached(link: XdpLink): boolean {
+function isAttached(link: BpfLink): boolean {
   return !link.closed && link.state() === 'attached';
-}
-
-function hookKey(target: NetTarget, ifindex: number | ''): string {
-  return `xdp ${netnsIdentity(target.netns)} ${ifindex}`;
 }
 
 function snapshot(entry: Entry): LoadedProgram {
   const { handle, program, object, state, source, attachments } = entry;
   return { handle, program, object, state, type: program.type, source, attachments: [...attachments] };
-}
-
-// The kernel's words for the types that ProgramType names otherwise.
-const KERNEL_TYPES: Partial<Record<ProgramType, string>> = { tc: 'sched_cls' };
-
-function choose(
-  place: string,
-  info: ObjectInfo,
-  type: ProgramType | undefined,
-  name: string | undefined,
-): ProgramSpec {
-  const listed = info.programs.map((program) => `${program.name} (${program.type})`).join(', ') || 'none';
-  const ofType = info.programs.filter((program) => !type || program.type === (KERNEL_TYPES[type] ?? type));
-  const fitting = ofType.filter((program) => name === undefined || program.name === name);
-  const [only, ...more] = fitting;
-  if (only && more.length === 0) return only;
-  const wanted = [type, name && `"${name}"`].filter(Boolean).join(' ');
-  if (!only) {
-    throw new EbpfLoadError(`load ${place}: it holds no ${wanted || 'program'}`, {
-      code: 'ERR_EBPF_PROGRAM_TYPE',
-      hint: `its programs: ${listed}`,
-    });
-  }
-  throw new EbpfLoadError(`load ${place}: ${fitting.length} programs fit: ${listed}`, {
-    code: 'ERR_EBPF_AMBIGUOUS',
-    hint: 'name one with the option `program`',
-  });
 }

@@ -18,6 +18,15 @@ export interface NativeBinding {
   interfaces(netns?: string | number): NativeInterface[];
   setInterfaceUp(ifindex: number, netns?: string | number): void;
   xdpQuery(ifindex: number, netns?: string | number): NativeXdpState;
+  tcxPrograms(
+    ifindex: number,
+    direction: string,
+    netns?: string | number,
+  ): { programId: number; linkId: number }[];
+  tcFilters(ifindex: number, direction: string, netns?: string | number): NativeTcFilter[];
+  tcQdisc(ifindex: number, netns?: string | number): string;
+  createClsact(ifindex: number, netns?: string | number): boolean;
+  removeClsact(ifindex: number, netns?: string | number): void;
 }
 
 export interface NativeObject {
@@ -45,6 +54,22 @@ export interface NativeProgram {
     replaceProgramId: number | undefined,
     persist: boolean,
   ): NativeLink;
+  attachTcx(
+    ifindex: number,
+    direction: string,
+    netns: string | number | undefined,
+    place: 'before' | 'after' | undefined,
+    programId: number | undefined,
+    linkId: number | undefined,
+  ): NativeLink;
+  attachClsact(
+    ifindex: number,
+    direction: string,
+    netns: string | number | undefined,
+    priority: number | undefined,
+    handle: number | undefined,
+    removeQdisc: boolean,
+  ): NativeLink;
   close(): void;
 }
 
@@ -61,6 +86,9 @@ export interface NativeLinkInfo {
   id?: number;
   programId: number;
   ifindex?: number;
+  /** Of a clsact filter. */
+  priority?: number;
+  handle?: number;
 }
 
 export interface NativeMap {
@@ -94,6 +122,15 @@ export interface NativeXdpState {
   drv: number;
   hw: number;
   features: number;
+}
+
+/** Anybody's filter; `programId` 0: no BPF program. `protocol` is an Ethernet type, 3 for all. */
+export interface NativeTcFilter {
+  kind: string;
+  priority: number;
+  handle: number;
+  protocol: number;
+  programId: number;
 }
 
 export interface NativeRefusal {

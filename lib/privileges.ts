@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { type EbpfErrorOptions, EbpfPermissionError } from './errors.ts';
 
 // linux/capability.h
 const CAPABILITY_BITS = { CAP_NET_ADMIN: 12n, CAP_SYS_ADMIN: 21n, CAP_PERFMON: 38n, CAP_BPF: 39n } as const;
@@ -19,6 +20,16 @@ export function permissionHint(missing: readonly Capability[]): string {
     return 'the capabilities are there: look at kernel lockdown, seccomp, the memlock limit and kernel.unprivileged_bpf_disabled';
   }
   return `run as root, or give the process ${missing.join(', ')}`;
+}
+
+/** An EPERM of an operation that takes `needed`. */
+export function permissionError(
+  message: string,
+  options: EbpfErrorOptions,
+  needed: readonly Capability[],
+): EbpfPermissionError {
+  const missing = missingCapabilities(needed);
+  return new EbpfPermissionError(message, { ...options, missing, hint: permissionHint(missing) });
 }
 
 /** What loading a program of `type` takes (kernel/bpf/syscall.c, bpf_prog_load). */

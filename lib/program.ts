@@ -3,14 +3,15 @@ import {
   EbpfAttachError,
   EbpfError,
   EbpfNotSupportedError,
-  EbpfPermissionError,
+  withKernelWords,
 } from './errors.ts';
-import { bringUp, findInterface, type NetTarget, xdpHolder, xdpState } from './interface.ts';
+import { findInterface, type NetTarget, requireUp, xdpHolder, xdpState } from './interface.ts';
 import { keepAlive } from './lifetime.ts';
 import { type BpfLink, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
 import type { Bytes } from './map.ts';
 import type { NativeInterface, NativeLink, NativeProgram } from './native.ts';
-import { missingCapabilities, permissionHint } from './privileges.ts';
+import { permissionError } from './privileges.ts';
+import { attachTc, type TcLink, type TcOptions } from './tc.ts';
 
 export interface ProgramStats {
   /** Runs while somebody held enableStats or kernel.bpf_stats_enabled was 1; 0 otherwise. */
@@ -98,17 +99,28 @@ export class BpfProgram implements Disposable {
   attachXdp(options: NetTarget & XdpOptions): XdpLink {
     const entry = findInterface(options);
     const mode = options.mode ?? 'drv';
-    if (!entry.up) {
-      if (options.bringUp !== true) {
-        throw new EbpfAttachError(`attach ${this.name} to ${entry.name}: the interface is down`, {
-          code: 'ERR_EBPF_INTERFACE_DOWN',
-          target: entry.name,
-          hint: `set it up with ip link set ${entry.name} up (in code: bringUp: true)`,
-        });
-      }
-      bringUp(entry, options.netns);
-    }
+    requireUp(`attach ${this.name} to ${entry.name}`, entry, options);
     return this.#attachXdp(entry, mode, options);
+  }
+
+  /**
+   * Attaches a TC program (`SEC("tc")`) to an interface's ingress or egress: beside what others have there, never in
+   * its place.
+   *
+   * @throws EbpfAttachError `ERR_EBPF_NO_INTERFACE`, `ERR_EBPF_INTERFACE_DOWN`, `ERR_EBPF_PROGRAM_TYPE`; `EEXIST` with
+   *   the `holder` where the priority and handle are taken, or TCX has this program there already; `ENOENT` where
+   *   `order` names a program or link that is not there
+   * @throws EbpfNotSupportedError for `via: 'tcx'` or an `order` before kernel 6.6
+   * @throws EbpfPermissionError without CAP_NET_ADMIN
+   * @example
+   * using link = program.attachTc({ iface: 'eth0', direction: 'egress' });
+   * console.log(link.via, link.state());
+   */
+  attachTc(options: NetTarget & TcOptions): TcLink {
+    const links = this.#owner.links;
+    const link = attachTc(this, options, (closed) => links.delete(closed));
+    links.add(link);
+    return link;
   }
 
   #attachXdp(
@@ -154,18 +166,10 @@ export class BpfProgram implements Disposable {
     error: unknown,
   ): EbpfError {
     const { words, log, ...options } = describeFailure(error, `program ${this.name}`);
-    // The kernel's own sentence, where it has one: "native and generic XDP can't be active at the same time".
-    const kernel = log.map((line) => /Kernel error message: (.*)/.exec(line)?.[1]).find(Boolean);
-    const reason = kernel ? `${words}: ${kernel}` : words;
+    const reason = withKernelWords(words, log);
     switch (options.code) {
-      case 'EPERM': {
-        const missing = missingCapabilities(['CAP_NET_ADMIN']);
-        return new EbpfPermissionError(`${what}: ${reason}`, {
-          ...options,
-          missing,
-          hint: permissionHint(missing),
-        });
-      }
+      case 'EPERM':
+        return permissionError(`${what}: ${reason}`, options, ['CAP_NET_ADMIN']);
       case 'EBUSY':
       case 'EEXIST': {
         const holder = xdpHolder(entry.ifindex, netns);

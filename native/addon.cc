@@ -8,6 +8,7 @@
 #include "map.h"
 #include "object.h"
 #include "program.h"
+#include "tc.h"
 
 #include <bpf/libbpf.h>
 
@@ -47,6 +48,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports)
 	DefineMapFunctions(env, exports);
 	DefineLinkFunctions(env, exports);
 	DefineInterfaceFunctions(env, exports);
+	DefineTcFunctions(env, exports);
 	DefineInspectFunctions(env, exports);
 	exports.Set("libbpfVersion", libbpf_version_string());
 	return exports;

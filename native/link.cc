@@ -35,6 +35,8 @@ Napi::Object ToObject(Napi::Env env, const struct bpf_link_info &link_info)
 	result.Set("programId", link_info.prog_id);
 	if (link_info.type == BPF_LINK_TYPE_XDP)
 		result.Set("ifindex", link_info.xdp.ifindex);
+	else if (link_info.type == BPF_LINK_TYPE_TCX)
+		result.Set("ifindex", link_info.tcx.ifindex);
 	return result;
 }
 
@@ -62,7 +64,7 @@ Napi::Value Links(const Napi::CallbackInfo &info)
 
 } // namespace
 
-std::optional<Failure> XdpNetlink::Set(int program_fd, int expected_fd) const
+std::optional<Failure> XdpNetlink::Set(int program_fd, int expected_fd)
 {
 	int error = 0;
 	std::vector<std::string> log;
@@ -86,7 +88,7 @@ std::optional<Failure> XdpNetlink::Set(int program_fd, int expected_fd) const
 	return std::nullopt;
 }
 
-std::optional<Failure> XdpNetlink::Remove() const
+std::optional<Failure> XdpNetlink::Remove()
 {
 	return Set(-1, program.get());
 }
@@ -118,14 +120,12 @@ Napi::Function Link::Define(Napi::Env env)
 
 Napi::Value Link::New(Napi::Env env, UniqueFd fd)
 {
-	return Construct<Link>(env, LinkInit{std::move(fd), std::nullopt});
+	return Construct<Link>(env, LinkInit{std::move(fd), nullptr});
 }
 
-Napi::Value Link::New(Napi::Env env, XdpNetlink xdp)
+Napi::Value Link::New(Napi::Env env, std::unique_ptr<NetlinkAttachment> netlink)
 {
-	LinkInit init;
-	init.xdp = std::move(xdp);
-	return Construct<Link>(env, std::move(init));
+	return Construct<Link>(env, LinkInit{UniqueFd(), std::move(netlink)});
 }
 
 Link::Link(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Link>(info), env_(info.Env())
@@ -134,14 +134,14 @@ Link::Link(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Link>(info), env_(
 	if (!TakeInit(info, &init))
 		return;
 	fd_ = std::move(init.fd);
-	xdp_ = std::move(init.xdp);
-	if (xdp_)
+	netlink_ = std::move(init.netlink);
+	if (netlink_)
 		Addon::Of(env_).Track(this);
 }
 
 Link::~Link()
 {
-	if (!xdp_)
+	if (!netlink_)
 		return;
 	Addon::Of(env_).Forget(this);
 	Release();
@@ -149,26 +149,27 @@ Link::~Link()
 
 void Link::Release()
 {
-	if (xdp_ && !xdp_->persist)
-		xdp_->Remove(); // nobody is left to tell; a program that is no longer ours stays
-	xdp_.reset();
+	if (netlink_ && !netlink_->persist)
+		netlink_->Remove(); // nobody is left to tell; a program that is no longer ours stays
+	netlink_.reset();
 	fd_.Reset();
 }
 
-// info(): { type, programId, id?, ifindex? }; programId 0: nothing is attached there now.
+// info(): { type, programId, id?, ifindex?, priority?, handle? }; programId 0: nothing is attached there now.
 Napi::Value Link::Info(const Napi::CallbackInfo &info)
 {
 	Napi::Env env = info.Env();
 	if (!open())
 		return ThrowClosed(env, "link");
-	if (xdp_) {
+	if (netlink_) {
 		uint32_t program_id = 0;
-		if (auto failure = xdp_->ProgramId(&program_id))
+		if (auto failure = netlink_->ProgramId(&program_id))
 			return failure->Throw(env);
 		Napi::Object result = Napi::Object::New(env);
-		result.Set("type", "xdp");
+		result.Set("type", netlink_->type());
 		result.Set("programId", program_id);
-		result.Set("ifindex", xdp_->ifindex);
+		result.Set("ifindex", netlink_->ifindex);
+		netlink_->Describe(result);
 		return result;
 	}
 	struct bpf_link_info link_info;
@@ -190,13 +191,14 @@ Napi::Value Link::Update(const Napi::CallbackInfo &info)
 	Program *expected = nullptr;
 	if (!IsAbsent(env, info[1]) && !(expected = Program::FromValue(env, info[1])))
 		return env.Undefined();
-	if (xdp_) {
+	if (netlink_) {
 		UniqueFd next = UniqueFd::Duplicate(program->fd());
 		if (!next.valid())
 			return Failure::FromErrno(errno, "dup").Throw(env);
-		if (auto failure = xdp_->Set(next.get(), expected ? expected->fd() : xdp_->program.get()))
+		if (auto failure =
+		            netlink_->Set(next.get(), expected ? expected->fd() : netlink_->program.get()))
 			return failure->Throw(env);
-		xdp_->program = std::move(next);
+		netlink_->program = std::move(next);
 		return env.Undefined();
 	}
 	Zeroed<struct bpf_link_update_opts> opts;
@@ -216,11 +218,11 @@ Napi::Value Link::Detach(const Napi::CallbackInfo &info)
 	Napi::Env env = info.Env();
 	if (!open())
 		return ThrowClosed(env, "link");
-	if (xdp_) {
-		if (auto failure = xdp_->Remove())
+	if (netlink_) {
+		if (auto failure = netlink_->Remove())
 			return failure->Throw(env);
 		Addon::Of(env).Forget(this);
-		xdp_.reset();
+		netlink_.reset();
 		return env.Undefined();
 	}
 	// BPF_LINK_DETACH (5.9) takes effect before it returns; the last close of a descriptor may be
@@ -235,9 +237,9 @@ Napi::Value Link::Detach(const Napi::CallbackInfo &info)
 Napi::Value Link::Close(const Napi::CallbackInfo &info)
 {
 	fd_.Reset();
-	if (xdp_) {
+	if (netlink_) {
 		Addon::Of(info.Env()).Forget(this);
-		xdp_.reset();
+		netlink_.reset();
 	}
 	return info.Env().Undefined();
 }

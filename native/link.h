@@ -4,29 +4,45 @@
 #include "netns.h"
 #include "unique_fd.h"
 
+#include <memory>
 #include <optional>
 
 namespace node_ebpf
 {
 
-// An XDP attachment made by netlink. It has no descriptor and outlives the process unless it is taken off;
-// every change names the program that it expects there, so that somebody else's is never touched.
-struct XdpNetlink {
+// An attachment made by netlink. It has no descriptor and outlives the process unless it is taken off; every
+// change names the program that it expects there, so that somebody else's is never touched.
+struct NetlinkAttachment {
+	virtual ~NetlinkAttachment() = default;
+
+	virtual const char *type() const = 0;
+	// Puts `program_fd` in the place of `expected_fd`, or of nothing where that is negative.
+	virtual std::optional<Failure> Set(int program_fd, int expected_fd) = 0;
+	virtual std::optional<Failure> Remove() = 0;
+	// 0 where nothing is attached now.
+	virtual std::optional<Failure> ProgramId(uint32_t *out) const = 0;
+	// What info() tells beyond the type, the program and the interface.
+	virtual void Describe(Napi::Object) const {}
+
 	Netns netns;
 	int ifindex = 0;
-	uint32_t mode = 0; // XDP_FLAGS_*_MODE
 	bool persist = false;
 	UniqueFd program; // the one that is attached, as far as we know
-
-	// Puts `program_fd` in the place of `expected_fd`, or of nothing where that is negative.
-	std::optional<Failure> Set(int program_fd, int expected_fd) const;
-	std::optional<Failure> Remove() const;
-	std::optional<Failure> ProgramId(uint32_t *out) const;
 };
 
+struct XdpNetlink final : NetlinkAttachment {
+	uint32_t mode = 0; // XDP_FLAGS_*_MODE
+
+	const char *type() const override { return "xdp"; }
+	std::optional<Failure> Set(int program_fd, int expected_fd) override;
+	std::optional<Failure> Remove() override;
+	std::optional<Failure> ProgramId(uint32_t *out) const override;
+};
+
+// One of the two.
 struct LinkInit {
 	UniqueFd fd;
-	std::optional<XdpNetlink> xdp;
+	std::unique_ptr<NetlinkAttachment> netlink;
 };
 
 class Link : public Napi::ObjectWrap<Link>
@@ -34,7 +50,7 @@ class Link : public Napi::ObjectWrap<Link>
 public:
 	static Napi::Function Define(Napi::Env env);
 	static Napi::Value New(Napi::Env env, UniqueFd fd);
-	static Napi::Value New(Napi::Env env, XdpNetlink xdp);
+	static Napi::Value New(Napi::Env env, std::unique_ptr<NetlinkAttachment> netlink);
 
 	explicit Link(const Napi::CallbackInfo &info);
 	~Link() override;
@@ -43,7 +59,7 @@ public:
 	void Release();
 
 private:
-	bool open() const { return fd_.valid() || xdp_; }
+	bool open() const { return fd_.valid() || netlink_; }
 	Napi::Value Info(const Napi::CallbackInfo &info);
 	Napi::Value Update(const Napi::CallbackInfo &info);
 	Napi::Value Detach(const Napi::CallbackInfo &info);
@@ -51,7 +67,7 @@ private:
 
 	Napi::Env env_;
 	UniqueFd fd_;
-	std::optional<XdpNetlink> xdp_;
+	std::unique_ptr<NetlinkAttachment> netlink_;
 };
 
 // JS: links(): every link on this machine (needs CAP_SYS_ADMIN)

@@ -13,6 +13,7 @@
 #include <bpf/libbpf.h>
 #include <cerrno>
 #include <linux/if_link.h>
+#include <memory>
 
 namespace node_ebpf
 {
@@ -109,6 +110,8 @@ Napi::Function Program::Define(Napi::Env env)
 	                           InstanceMethod("run", &Program::Run),
 	                           InstanceMethod("attachXdp", &Program::AttachXdp),
 	                           InstanceMethod("attachXdpNetlink", &Program::AttachXdpNetlink),
+	                           InstanceMethod("attachTcx", &Program::AttachTcx),
+	                           InstanceMethod("attachClsact", &Program::AttachClsact),
 	                           InstanceMethod("close", &Program::Close),
 	                   });
 }
@@ -247,10 +250,10 @@ Napi::Value Program::AttachXdpNetlink(const Napi::CallbackInfo &info)
 	if (!fd_.valid())
 		return ThrowClosed(env, "program");
 	uint32_t ifindex;
-	XdpNetlink hook;
+	auto hook = std::make_unique<XdpNetlink>();
 	UniqueFd replaced;
-	if (!ReadUint32(env, info[0], "ifindex", &ifindex) || !ReadXdpMode(env, info[1], &hook.mode) ||
-	    !Netns::Read(env, info[2], &hook.netns))
+	if (!ReadUint32(env, info[0], "ifindex", &ifindex) || !ReadXdpMode(env, info[1], &hook->mode) ||
+	    !Netns::Read(env, info[2], &hook->netns))
 		return env.Undefined();
 	if (!IsAbsent(env, info[3])) {
 		uint32_t id;
@@ -260,12 +263,12 @@ Napi::Value Program::AttachXdpNetlink(const Napi::CallbackInfo &info)
 		if (!replaced.valid())
 			return Failure::FromErrno(errno, "bpf_prog_get_fd_by_id").Throw(env);
 	}
-	hook.ifindex = static_cast<int>(ifindex);
-	hook.persist = info[4].ToBoolean();
-	hook.program = UniqueFd::Duplicate(fd_.get());
-	if (!hook.program.valid())
+	hook->ifindex = static_cast<int>(ifindex);
+	hook->persist = info[4].ToBoolean();
+	hook->program = UniqueFd::Duplicate(fd_.get());
+	if (!hook->program.valid())
 		return Failure::FromErrno(errno, "dup").Throw(env);
-	if (auto failure = hook.Set(fd_.get(), replaced.get()))
+	if (auto failure = hook->Set(fd_.get(), replaced.get()))
 		return failure->Throw(env);
 	return Link::New(env, std::move(hook));
 }

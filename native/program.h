@@ -31,6 +31,9 @@ private:
 	Napi::Value Run(const Napi::CallbackInfo &info);
 	Napi::Value AttachXdp(const Napi::CallbackInfo &info);
 	Napi::Value AttachXdpNetlink(const Napi::CallbackInfo &info);
+	// tc.cc
+	Napi::Value AttachTcx(const Napi::CallbackInfo &info);
+	Napi::Value AttachClsact(const Napi::CallbackInfo &info);
 	Napi::Value Close(const Napi::CallbackInfo &info);
 
 	UniqueFd fd_;

@@ -14,7 +14,8 @@ interface Listed {
 
 type Noun = 'prog' | 'map' | 'link';
 
-function bpftool<T>(...args: string[]): T {
+/** bpftool(8) with JSON output. */
+export function bpftool<T>(...args: string[]): T {
   const output = execFileSync('bpftool', ['-j', ...args], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -100,6 +101,7 @@ export function xdpOf(netns: Netns, iface: string): { mode?: Mode; programId?: n
 const OUR_NAMES: ReadonlySet<string> = new Set([
   ...['xdp_counter', 'packet_counters'],
   ...['odd_value', 'odd_array', 'odd_percpu_hash', 'odd_hash'],
+  ...['tc_count', 'tc_frames'],
   ...['pass', 'passed', 'first', 'second', 'runs', 'refused', 'on_sys_enter', 'entered'],
 ]);
 
