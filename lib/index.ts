@@ -1,4 +1,6 @@
 /** eBPF for Node.js: load CO-RE objects, attach them, read their maps. */
+export { tryCreateLoader } from './availability.ts';
+export { dropPrivileges } from './credentials.ts';
 export {
   EbpfAttachError,
   EbpfError,
@@ -20,6 +22,7 @@ export {
   type LoaderOptions,
   ProgramType,
 } from './loader.ts';
+export { onLog } from './log.ts';
 export {
   BpfMap,
   type Bytes,
@@ -30,7 +33,9 @@ export {
   possibleCpus,
 } from './map.ts';
 export { BpfObject, type LoadOptions, loadObject, loadObjectSync, type Schema } from './object.ts';
+export { type KernelSupport, probe, type Tri } from './probe.ts';
 export { BpfProgram, type ProgramStats, type RunOptions, type RunResult } from './program.ts';
 export type { Source } from './source.ts';
+export { enableStats } from './stats.ts';
 export { type Finding, type ValidationLimits, type ValidationReport, validate } from './validate.ts';
 export { AttachMode, type NegotiatedXdpOptions, type TriedMode } from './xdp.ts';

@@ -18,6 +18,32 @@ export interface NativeBinding {
   interfaces(netns?: string | number): NativeInterface[];
   setInterfaceUp(ifindex: number, netns?: string | number): void;
   xdpQuery(ifindex: number, netns?: string | number): NativeXdpState;
+  probe(helpers: readonly number[], kprobePmu: number | undefined): Promise<NativeProbe>;
+  refusals(): { command: number; map: number };
+  lockdown(): string | number;
+  dropPrivileges(uid: number, gid: number): void;
+  enableStats(): NativeStats;
+  onLog(listener: ((level: string, line: string) => void) | undefined): void;
+}
+
+/** Of each attempt: 0 where it worked, else the errno, a positive one. */
+export interface NativeProbe {
+  programTypes: Record<string, number>;
+  mapTypes: Record<string, number>;
+  helpers: number[];
+  jit: number;
+  jitedBytes: number;
+  tcx: number;
+  xdpLink: number;
+  batch: number;
+  fentry: number;
+  kprobe?: number;
+  token: number;
+  runStats: number;
+}
+
+export interface NativeStats {
+  close(): void;
 }
 
 export interface NativeObject {
