@@ -161,7 +161,10 @@ export function native(): NativeBinding {
 
 function open(): NativeBinding {
   if (process.platform !== 'linux') {
-    throw new EbpfNotSupportedError(`eBPF needs Linux; this is ${process.platform}`, { feature: 'linux' });
+    throw new EbpfNotSupportedError(`eBPF needs Linux; this is ${process.platform}`, {
+      feature: 'linux',
+      hint: 'run it on Linux 5.10 or newer, or in a virtual machine that does',
+    });
   }
   const require = createRequire(import.meta.url);
   const named = process.env.NODE_EBPF_BINARY;
@@ -170,7 +173,8 @@ function open(): NativeBinding {
       return require(named) as NativeBinding;
     } catch (error) {
       const message = `the addon that NODE_EBPF_BINARY names does not load: ${(error as Error).message}`;
-      throw new EbpfNotSupportedError(message, { feature: 'addon', cause: error });
+      const hint = 'unset NODE_EBPF_BINARY for the binary that comes with the package';
+      throw new EbpfNotSupportedError(message, { feature: 'addon', cause: error, hint });
     }
   }
 

@@ -27,6 +27,8 @@ interface InterfaceXdp {
   mode?: XdpMode;
   programId?: number;
   features: readonly string[];
+  /** Why the kernel did not tell. */
+  error?: string;
 }
 
 export function addDoctor(program: Command): void {
@@ -58,6 +60,7 @@ async function diagnose(): Promise<Diagnosis> {
   const { inUserNamespace, memlockLimit, unprivilegedBpfDisabled } = await import('../privileges.ts');
   const { remedies, ...support } = await probeWithHelpers();
   const memlock = memlockLimit();
+  const found = await interfaces();
   return {
     ...support,
     libbpf: native().libbpfVersion,
@@ -65,31 +68,40 @@ async function diagnose(): Promise<Diagnosis> {
     userNamespace: inUserNamespace(),
     memlockBytes: memlock === 'unlimited' ? null : memlock,
     unprivilegedBpfDisabled: unprivilegedBpfDisabled() ?? null,
-    interfaces: await interfaces(),
-    remedies,
+    interfaces: found.list,
+    remedies: found.error === undefined ? remedies : { ...remedies, interfaces: found.error },
   };
 }
 
-async function interfaces(): Promise<InterfaceXdp[]> {
+async function interfaces(): Promise<{ list: InterfaceXdp[]; error?: string }> {
   const { listInterfaces, xdpQuery } = await import('../interface.ts');
-  return listInterfaces(undefined).flatMap(({ name, ifindex, up }) => {
-    try {
-      return [{ name, ifindex, up, ...xdpQuery({ iface: ifindex }) }];
-    } catch (error) {
-      if (error instanceof EbpfError) return []; // it went away in between
-      throw error;
-    }
-  });
+  const words = (error: unknown) => {
+    if (error instanceof EbpfError) return error.message;
+    throw error;
+  };
+  try {
+    const list = listInterfaces(undefined).map(({ name, ifindex, up }) => {
+      try {
+        return { name, ifindex, up, ...xdpQuery({ iface: ifindex }) };
+      } catch (error) {
+        return { name, ifindex, up, features: [], error: words(error) };
+      }
+    });
+    return { list };
+  } catch (error) {
+    return { list: [], error: words(error) };
+  }
 }
 
 async function describe(found: Diagnosis): Promise<string[]> {
   const { tableLines } = await import('./table.ts');
+  const { kernelBefore } = await import('../privileges.ts');
   const facts = tableLines(
     [{ head: 'kernel' }, { head: printable(found.kernel) }],
     [
       ['libbpf', `${found.libbpf.replace(/^v/, '')}, Node ${found.node}`],
       ['capabilities', capabilities(found)],
-      ['memlock limit', memlock(found)],
+      ['memlock limit', memlock(found, kernelBefore('5.11', found.kernel))],
       ['unprivileged BPF', unprivileged(found.unprivilegedBpfDisabled)],
       ['lockdown', found.lockdown],
       ...(['btf', 'jit', 'bpffs', 'tracefs'] as const).map((name) => [LABELS[name], found[name]]),
@@ -102,9 +114,10 @@ async function describe(found: Diagnosis): Promise<string[]> {
       { head: 'XDP program' },
       { head: 'XDP features of the driver' },
     ],
-    found.interfaces.map(({ name, up, mode, programId, features }) => [
+    found.interfaces.map(({ name, up, mode, programId, features, error }) => [
       ...[printable(name), up ? 'up' : 'down'],
-      ...[mode === undefined ? '-' : `${programId} (${mode})`, features.join(', ') || '-'],
+      mode === undefined ? '-' : `${programId} (${mode})`,
+      error === undefined ? features.join(', ') || '-' : printable(error),
     ]),
   );
   return [
@@ -127,10 +140,8 @@ function capabilities({ capabilities: held, userNamespace }: Diagnosis): string 
   return userNamespace ? `${has}: in a user namespace, where they do not count` : has;
 }
 
-function memlock({ memlockBytes, kernel }: Diagnosis): string {
+function memlock({ memlockBytes }: Diagnosis, counts: boolean): string {
   if (memlockBytes === null) return 'none';
-  const [major = 0, minor = 0] = kernel.split('.').map(Number.parseFloat);
-  const counts = major < 5 || (major === 5 && minor < 11);
   return `${bytes(memlockBytes)}${counts ? '' : ', which maps do not count against since Linux 5.11'}`;
 }
 
@@ -159,7 +170,7 @@ function wrapped(names: readonly string[]): string[] {
     if (last === undefined || last.length + name.length > WIDTH) lines.push(name);
     else lines[lines.length - 1] = `${last}, ${name}`;
   }
-  return lines;
+  return lines.map((line, index) => (index < lines.length - 1 ? `${line},` : line));
 }
 
 /** What is to be done, each thing once, under what it is for. */
@@ -171,8 +182,15 @@ function remedyLines({ remedies }: Diagnosis): string[] {
   }
   if (byRemedy.size === 0) return [];
   const lines = [...byRemedy].flatMap(([remedy, names]) => [
-    ...wrapped([...new Set(names)]).map((text) => `  ${printable(text)}`),
+    `  ${printable(shortened([...new Set(names)]))}`,
     `    ${printable(remedy)}`,
   ]);
   return ['', styleText('bold', 'remedies', { stream: process.stdout }), ...lines];
+}
+
+const NAMED = 6;
+
+function shortened(names: readonly string[]): string {
+  const more = names.length - NAMED;
+  return more > 1 ? `${names.slice(0, NAMED).join(', ')} and ${more} more` : names.join(', ');
 }
