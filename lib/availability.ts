@@ -5,12 +5,12 @@ import { native } from './native.ts';
 import { missingCapabilities, permissionHint } from './privileges.ts';
 
 /**
- * A loader where eBPF can be used, and otherwise the reason why not: for an application that starts either way, and whose
- * health page says why eBPF is off. Asks the kernel for what every load takes; what one program takes beyond that (CAP_NET_ADMIN
- * for XDP and TC, CAP_PERFMON for tracing) its own load tells.
+ * A loader where eBPF can be used, and otherwise the reason why not: for an application that starts either way, and
+ * whose health page says why eBPF is off. Asks the kernel for what every load takes; what one program takes beyond that
+ * (CAP_NET_ADMIN for XDP and TC, CAP_PERFMON for tracing) its own load tells.
  *
- * @returns `loader`, or `reason`: EbpfPermissionError in a container without capabilities, EbpfNotSupportedError on a platform
- *   without the addon; each with a `hint`
+ * @returns `loader`, or `reason`: EbpfPermissionError in a container without capabilities, EbpfNotSupportedError on a
+ *   platform without the addon; each with a `hint`
  * @example
  * const { loader, reason } = await tryCreateLoader();
  * if (reason) console.warn(`eBPF is off: ${reason.message} (${reason.hint})`);

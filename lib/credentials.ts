@@ -14,10 +14,10 @@ import { type Capability, effectiveCapabilities, permissionHint } from './privil
 const NEEDED: readonly Capability[] = ['CAP_SETGID', 'CAP_SETUID'];
 
 /**
- * Gives up root, for good: no supplementary groups, this group, this user, no capability, on every thread of the process, and
- * checks each one. What is attached stays attached and counts on; maps and programs that are open can still be read (from
- * Linux 5.19 on; before that with kernel.unprivileged_bpf_disabled=0). New objects cannot be loaded. Attach by `link`, the
- * default: taking off a netlink attachment at exit takes CAP_NET_ADMIN.
+ * Gives up root, for good: no supplementary groups, this group, this user, no capability, on every thread of the
+ * process, and checks each one. What is attached stays attached and counts on; maps and programs that are open can still
+ * be read (from Linux 5.19 on; before that with kernel.unprivileged_bpf_disabled=0). New objects cannot be loaded. Attach
+ * by `link`, the default: taking off a netlink attachment at exit takes CAP_NET_ADMIN.
  *
  * @param o numbers, or names of /etc/passwd and /etc/group
  * @throws EbpfPermissionError without CAP_SETUID and CAP_SETGID; nothing has changed
@@ -77,7 +77,8 @@ function numberOf(what: 'uid' | 'gid', value: number | string, database: string)
   return value;
 }
 
-// passwd(5) and group(5) alike have the name first and the number third. A name of digits alone is a number, as for chown(1).
+// passwd(5) and group(5) alike have the name first and the number third. A name of digits alone is a number, as for
+// chown(1).
 function namedIn(what: 'uid' | 'gid', name: string, database: string): number {
   for (const line of textOf(database).split('\n')) {
     const [entry, , number] = line.split(':');

@@ -6,8 +6,8 @@ let current: Listener | undefined;
 
 /**
  * Gives `listener` what libbpf says and no error carries, line by line: of objects that load, and its debug lines. It is
- * called soon after the call that caused the line, on the thread that called onLog(), and hears of that thread's calls alone.
- * null stops it.
+ * called soon after the call that caused the line, on the thread that called onLog(), and hears of that thread's calls
+ * alone. null stops it.
  *
  * @example
  * onLog((level, line) => console.error(`${level}: ${line}`));

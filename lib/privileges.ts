@@ -70,7 +70,8 @@ function refusalHint(): string {
       : 'something forbids bpf(2) before the kernel looks at the call: a seccomp filter or a security module';
   }
   const limit = memlockLimit();
-  // Until 5.11 maps and programs count against RLIMIT_MEMLOCK, and EPERM is how that is said; libbpf raises it where it may.
+  // Until 5.11 maps and programs count against RLIMIT_MEMLOCK, and EPERM is how that is said; libbpf raises it where it
+  // may.
   if (
     kernelBefore('5.11') &&
     limit !== 'unlimited' &&

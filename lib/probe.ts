@@ -46,9 +46,9 @@ export interface KernelSupport {
 }
 
 /**
- * Finds out what the kernel can do by trying it, off the JS thread, in some ten milliseconds. Nothing is attached to anything
- * but to a test function of the kernel's own, and nothing is left behind. `no` is the kernel's answer; where the process may
- * not ask, it is `unknown`. Never throws for lack of privilege.
+ * Finds out what the kernel can do by trying it, off the JS thread, in some tens of milliseconds. Nothing is attached
+ * but to a test function of the kernel's own, for a moment, and nothing is left behind. `no` is the kernel's answer;
+ * where the process may not ask, it is `unknown`. Never throws for lack of privilege.
  *
  * @throws EbpfNotSupportedError on a platform without the addon
  * @example
@@ -76,7 +76,7 @@ const HELPERS: readonly { type: string; typeNumber: number; name: string; id: nu
 ];
 const SNAPSHOT = 'syscall.bpf_map_lookup_percpu_elem';
 
-/** Where a kernel of 5.10 or newer may lack something: the release that brought it, the option that it is built with. */
+/** Where a kernel of 5.10 or newer may lack something: the release that brought it, the option that it takes. */
 interface Origin {
   since?: string;
   config?: string;
@@ -192,7 +192,6 @@ export async function probeWithHelpers(): Promise<KernelSupport & { helpers: Rec
   );
   const snapshot = tried.helpers[HELPERS.findIndex(({ type, name }) => `${type}.${name}` === SNAPSHOT)] ?? 0;
   const toFilter: Capability[] = ['CAP_BPF', 'CAP_NET_ADMIN'];
-  const toTrace: Capability[] = ['CAP_BPF', 'CAP_PERFMON'];
   const features = {
     tcx: answers.judge('features.tcx', tried.tcx, toFilter, { since: '6.6', config: 'CONFIG_NET_XGRESS' }),
     xdpLink: answers.judge('features.xdpLink', tried.xdpLink, toFilter, { since: '5.9' }),
@@ -200,7 +199,7 @@ export async function probeWithHelpers(): Promise<KernelSupport & { helpers: Rec
     ringbuf: answers.judge('features.ringbuf', tried.mapTypes.ringbuf ?? 0, ['CAP_BPF'], { since: '5.8' }),
     snapshot: answers.judge('features.snapshot', snapshot, ['CAP_BPF'], { since: '5.19' }),
     kprobes: kprobes(answers, tried, pmu),
-    fentry: answers.judge('features.fentry', tried.fentry, toTrace, { config: 'CONFIG_DEBUG_INFO_BTF' }),
+    fentry: fentry(answers, tried),
     token: answers.judge('features.token', tried.token, ['CAP_BPF'], { since: '6.9' }),
     runStats: answers.judge('features.runStats', tried.runStats, ['CAP_SYS_ADMIN'], { since: '5.8' }),
   };
@@ -234,6 +233,16 @@ function kprobes(answers: Answers, tried: NativeProbe, pmu: Read): Tri {
     'unknown',
     'mount -t sysfs sysfs /sys, which tells whether the kernel has kprobes',
   );
+}
+
+function fentry(answers: Answers, { fentry: errno }: NativeProbe): Tri {
+  const path = 'features.fentry';
+  if (errnoName(errno) === 'ENOTSUPP') {
+    const remedy =
+      'this kernel loads such programs and cannot attach them (ENOTSUPP): arm64 can from Linux 6.0 on';
+    return answers.answer(path, 'no', remedy);
+  }
+  return answers.judge(path, errno, ['CAP_BPF', 'CAP_PERFMON'], { config: 'CONFIG_DEBUG_INFO_BTF' });
 }
 
 const VMLINUX_BTF = '/sys/kernel/btf/vmlinux';

@@ -5,7 +5,7 @@ import { missingCapabilities, permissionHint } from './privileges.ts';
 
 /**
  * Has the kernel measure how often and how long programs run, until the result is disposed of: BpfProgram.stats() tells.
- * Every program on the machine gets slower by some 20 ns a run meanwhile. Linux 5.8.
+ * Every program on the machine runs a little slower meanwhile. Linux 5.8.
  *
  * @throws EbpfPermissionError without CAP_SYS_ADMIN
  * @example

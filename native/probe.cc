@@ -95,6 +95,18 @@ Answer TryMapType(enum bpf_map_type type)
 	return AnswerOf(libbpf_probe_bpf_map_type(type, nullptr));
 }
 
+// libbpf 1.5 asks with a field that kernels before 6.9 do not know, and takes their EINVAL for "no". No value
+// type is number 1: a kernel with the map type says ENOTSUPP, its own.
+Answer TryStructOpsMap()
+{
+	constexpr int kKernelEnotsupp = 524;
+	Zeroed<struct bpf_map_create_opts> opts;
+	opts.btf_vmlinux_value_type_id = 1;
+	UniqueFd map(bpf_map_create(BPF_MAP_TYPE_STRUCT_OPS, nullptr, sizeof(uint32_t), sizeof(uint32_t), 1,
+	                            &opts));
+	return map.valid() || errno == kKernelEnotsupp ? 0 : errno;
+}
+
 // libbpf says "supported" wherever the verifier's log does not name the helper, and it is empty where the
 // kernel did not let the program come to the verifier.
 Answer TryHelper(const Helper &helper)
@@ -235,7 +247,8 @@ void Probe(const ProbeRequest &request, ProbeResult *out)
 		const char *name = libbpf_bpf_map_type_str(type);
 		if (!name)
 			break;
-		out->map_types.push_back({name, TryMapType(type)});
+		out->map_types.push_back(
+		        {name, type == BPF_MAP_TYPE_STRUCT_OPS ? TryStructOpsMap() : TryMapType(type)});
 	}
 	for (const Helper &helper : request.helpers)
 		out->helpers.push_back(TryHelper(helper));
