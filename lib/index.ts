@@ -1,5 +1,7 @@
 /** eBPF for Node.js: load CO-RE objects, attach them, read their maps. */
 export type { Attachment, Hook } from './attachment.ts';
+export { tryCreateLoader } from './availability.ts';
+export { dropPrivileges } from './credentials.ts';
 export {
   EbpfAttachError,
   EbpfError,
@@ -15,6 +17,7 @@ export { inspect, type ObjectInfo, type ProgramSpec } from './inspect.ts';
 export { type Iface, type NetTarget, type XdpQuery, xdpQuery } from './interface.ts';
 export { BpfLink, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
 export { EbpfLoader, type LoadedProgram, type LoaderOptions } from './loader.ts';
+export { onLog } from './log.ts';
 export {
   BpfMap,
   type Bytes,
@@ -25,9 +28,11 @@ export {
   possibleCpus,
 } from './map.ts';
 export { BpfObject, type LoadOptions, loadObject, loadObjectSync, type Schema } from './object.ts';
+export { type KernelSupport, probe, type Tri } from './probe.ts';
 export { BpfProgram, type ProgramStats, type RunOptions, type RunResult } from './program.ts';
 export { ProgramType } from './program-type.ts';
 export type { Source } from './source.ts';
+export { enableStats } from './stats.ts';
 export { type TcAnchor, type TcDirection, TcLink, type TcOptions, type TcOrder } from './tc.ts';
 export { type Finding, type ValidationLimits, type ValidationReport, validate } from './validate.ts';
 export { AttachMode, type NegotiatedXdpOptions, type TriedMode } from './xdp.ts';

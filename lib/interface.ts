@@ -79,7 +79,8 @@ export function findInterface({ iface, netns }: NetTarget): NativeInterface {
   });
 }
 
-function listInterfaces(netns: string | number | undefined): NativeInterface[] {
+/** @internal */
+export function listInterfaces(netns: string | number | undefined): NativeInterface[] {
   try {
     return native().interfaces(netns);
   } catch (error) {

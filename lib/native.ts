@@ -27,6 +27,32 @@ export interface NativeBinding {
   tcQdisc(ifindex: number, netns?: string | number): string;
   createClsact(ifindex: number, netns?: string | number): boolean;
   removeClsact(ifindex: number, netns?: string | number): void;
+  probe(helpers: readonly number[], kprobePmu: number | undefined): Promise<NativeProbe>;
+  refusals(): { command: number; map: number };
+  lockdown(): string | number;
+  dropPrivileges(uid: number, gid: number): void;
+  enableStats(): NativeStats;
+  onLog(listener: ((level: string, line: string) => void) | undefined): void;
+}
+
+/** Of each attempt: 0 where it worked, else the errno, a positive one. */
+export interface NativeProbe {
+  programTypes: Record<string, number>;
+  mapTypes: Record<string, number>;
+  helpers: number[];
+  jit: number;
+  jitedBytes: number;
+  tcx: number;
+  xdpLink: number;
+  batch: number;
+  fentry: number;
+  kprobe?: number;
+  token: number;
+  runStats: number;
+}
+
+export interface NativeStats {
+  close(): void;
 }
 
 export interface NativeObject {
@@ -172,7 +198,10 @@ export function native(): NativeBinding {
 
 function open(): NativeBinding {
   if (process.platform !== 'linux') {
-    throw new EbpfNotSupportedError(`eBPF needs Linux; this is ${process.platform}`, { feature: 'linux' });
+    throw new EbpfNotSupportedError(`eBPF needs Linux; this is ${process.platform}`, {
+      feature: 'linux',
+      hint: 'run it on Linux 5.10 or newer, or in a virtual machine that does',
+    });
   }
   const require = createRequire(import.meta.url);
   const named = process.env.NODE_EBPF_BINARY;
@@ -181,7 +210,8 @@ function open(): NativeBinding {
       return require(named) as NativeBinding;
     } catch (error) {
       const message = `the addon that NODE_EBPF_BINARY names does not load: ${(error as Error).message}`;
-      throw new EbpfNotSupportedError(message, { feature: 'addon', cause: error });
+      const hint = 'unset NODE_EBPF_BINARY for the binary that comes with the package';
+      throw new EbpfNotSupportedError(message, { feature: 'addon', cause: error, hint });
     }
   }
 

@@ -12,7 +12,14 @@ import type { BpfLink } from './link.ts';
 import { BpfMap } from './map.ts';
 import { type NativeObject, native } from './native.ts';
 import { nearest } from './nearest.ts';
-import { type Capability, capabilitiesToLoad, missingCapabilities, permissionHint } from './privileges.ts';
+import {
+  type Capability,
+  capabilitiesToCreate,
+  capabilitiesToLoad,
+  missingCapabilities,
+  permissionHint,
+  unprivilegedType,
+} from './privileges.ts';
 import { BpfProgram } from './program.ts';
 import { invalidObject, readSource, readSourceSync, type Source, type SourceBytes } from './source.ts';
 import { checkObject } from './validate.ts';
@@ -198,8 +205,12 @@ function loadFailure(read: SourceBytes, info: ObjectInfo, error: unknown): EbpfE
   const [program, verifierLog] = [...verifierLogs(log)].at(-1) ?? [refusedProgram(log), undefined];
   const summary = verifierLog === undefined ? undefined : verifierSummary(verifierLog);
   if (options.code === 'EPERM' && summary === undefined) {
-    const needed = info.programs.flatMap((entry) => capabilitiesToLoad(entry.type));
-    return permissionFailure(read, missingCapabilities(['CAP_BPF', ...needed]), words, options);
+    const needed = [
+      ...info.programs.flatMap((entry) => capabilitiesToLoad(entry.type)),
+      ...info.maps.flatMap((entry) => capabilitiesToCreate(entry.type)),
+    ];
+    const unprivileged = info.programs.every((entry) => unprivilegedType(entry.type));
+    return permissionFailure(read, missingCapabilities(['CAP_BPF', ...needed]), words, options, unprivileged);
   }
   // Without CAP_PERFMON the verifier forbids what could tell a kernel address (kernel/bpf/verifier.c, allow_ptr_leaks).
   if (options.code === 'EACCES' && /prohibited|leaks addr/.test(summary ?? '')) {
@@ -225,8 +236,9 @@ function permissionFailure(
   missing: Capability[],
   words: string,
   options: EbpfErrorOptions,
+  unprivileged = false,
 ): EbpfPermissionError {
-  const hint = permissionHint(missing);
+  const hint = permissionHint(missing, { unprivileged });
   return new EbpfPermissionError(`load ${read.name}: ${words}`, { ...options, missing, hint });
 }
 

@@ -7,8 +7,11 @@
 #include "log.h"
 #include "map.h"
 #include "object.h"
+#include "privileges.h"
+#include "probe.h"
 #include "program.h"
 #include "tc.h"
+#include "stats.h"
 
 #include <bpf/libbpf.h>
 
@@ -18,14 +21,45 @@ namespace node_ebpf
 Addon::Addon(Napi::Env env)
     : env_(env), object_(Napi::Persistent(Object::Define(env))),
       program_(Napi::Persistent(Program::Define(env))), map_(Napi::Persistent(Map::Define(env))),
-      link_(Napi::Persistent(Link::Define(env)))
+      link_(Napi::Persistent(Link::Define(env))), stats_(Napi::Persistent(Stats::Define(env)))
 {
 	napi_add_env_cleanup_hook(env_, Cleanup, this);
 }
 
 Addon::~Addon()
 {
+	StopListening();
 	napi_remove_env_cleanup_hook(env_, Cleanup, this);
+}
+
+void Addon::Listen(Napi::Function listener)
+{
+	StopListening();
+	listener_ = Napi::Persistent(listener);
+	LogCapture::AddListener(1);
+}
+
+void Addon::StopListening()
+{
+	if (listener_.IsEmpty())
+		return;
+	listener_.Reset();
+	LogCapture::AddListener(-1);
+}
+
+void Addon::Say(const std::vector<LogLine> &lines)
+{
+	if (listener_.IsEmpty())
+		return;
+	for (const LogLine &line : lines) {
+		Napi::HandleScope scope(env_);
+		listener_.Call({Napi::String::New(env_, line.level), Napi::String::New(env_, line.text)});
+		// An env that is ending refuses every call.
+		if (env_.IsExceptionPending()) {
+			env_.GetAndClearPendingException();
+			return;
+		}
+	}
 }
 
 void Addon::Cleanup(void *self)
@@ -50,6 +84,10 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports)
 	DefineInterfaceFunctions(env, exports);
 	DefineTcFunctions(env, exports);
 	DefineInspectFunctions(env, exports);
+	DefineLogFunctions(env, exports);
+	DefineProbeFunctions(env, exports);
+	DefinePrivilegesFunctions(env, exports);
+	DefineStatsFunctions(env, exports);
 	exports.Set("libbpfVersion", libbpf_version_string());
 	return exports;
 }

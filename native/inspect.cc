@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inspect.h"
 
+#include "addon.h"
 #include "arguments.h"
 #include "log.h"
 #include "options.h"
@@ -204,8 +205,10 @@ Napi::Value Inspect(const Napi::CallbackInfo &info)
 	ObjectPointer object = OpenObject(bytes, &opts, &error);
 	if (!object) {
 		Failure failure = Failure::FromErrno(error, "bpf_object__open_mem", capture.Take());
+		Addon::Of(env).Say(capture.Rest());
 		return DescribeRefusal(env, {"object-open", failure.message, failure.log});
 	}
+	Addon::Of(env).Say(capture.Rest());
 	Napi::Array programs = Napi::Array::New(env);
 	Napi::Array maps = Napi::Array::New(env);
 	uint32_t program_count = 0, map_count = 0;

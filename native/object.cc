@@ -21,17 +21,23 @@ namespace
 std::optional<Failure> Load(const LoadRequest &request, ObjectInit *out)
 {
 	LogCapture capture(request.verifier_log);
+	auto fail = [&](int error, const char *operation) {
+		Failure failure = Failure::FromErrno(error, operation, capture.Take());
+		out->said = capture.Rest();
+		return failure;
+	};
 	Zeroed<struct bpf_object_open_opts> opts;
 	opts.object_name = request.name.c_str();
 	opts.kernel_log_level = request.verifier_log ? 1 : 0;
 	int error = 0;
 	ObjectPointer object = OpenObject(request.bytes, &opts, &error);
 	if (!object)
-		return Failure::FromErrno(error, "bpf_object__open_mem", capture.Take());
+		return fail(error, "bpf_object__open_mem");
 	error = bpf_object__load(object.get());
 	if (error)
-		return Failure::FromErrno(error, "bpf_object__load", capture.Take());
+		return fail(error, "bpf_object__load");
 	out->object = std::move(object);
+	out->said = capture.Said();
 	out->log = capture.Take();
 	return std::nullopt;
 }
@@ -63,6 +69,7 @@ private:
 	void OnOK() override
 	{
 		Napi::Env env = Env();
+		Addon::Of(env).Say(result_.said);
 		if (failure_) {
 			deferred_.Reject(failure_->ToError(env).Value());
 			return;
@@ -96,7 +103,9 @@ Napi::Value LoadObjectSync(const Napi::CallbackInfo &info)
 	if (!ReadRequest(info, &request))
 		return info.Env().Undefined();
 	ObjectInit init;
-	if (auto failure = Load(request, &init))
+	auto failure = Load(request, &init);
+	Addon::Of(info.Env()).Say(init.said);
+	if (failure)
 		return failure->Throw(info.Env());
 	return Object::New(info.Env(), std::move(init));
 }

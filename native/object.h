@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include "errors.h"
+#include "log.h"
 
 #include <memory>
 #include <optional>
@@ -31,6 +32,7 @@ struct LoadRequest {
 struct ObjectInit {
 	ObjectPointer object;
 	std::vector<std::string> log;
+	std::vector<LogLine> said; // for onLog()
 };
 
 class Object : public Napi::ObjectWrap<Object>

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { addDoctor } from './doctor.ts';
 import { addInspect } from './inspect.ts';
 import { report, watchStdout } from './output.ts';
 import { addTop } from './top.ts';
@@ -18,7 +19,7 @@ const { version } = JSON.parse(
 ) as Package;
 
 const program = new Command('node-ebpf')
-  .description('Counts packets with eBPF, and looks into BPF object files.')
+  .description('Counts packets with eBPF, looks into BPF object files, and says what this kernel can do.')
   .version(version)
   .configureOutput({ outputError: () => {} }) // report() says it, in one shape for every error
   .exitOverride()
@@ -29,6 +30,7 @@ Examples:
   $ node-ebpf top eth0
   $ node-ebpf inspect xdp_counter.bpf.o
   $ node-ebpf validate --json xdp_counter.bpf.o
+  $ node-ebpf doctor
 
 Exit status: 0 done, 1 failed or not valid, 2 wrong use of the command line.
 Colours follow NO_COLOR and FORCE_COLOR; NODE_DEBUG=node-ebpf prints the stack of an error.`,
@@ -37,6 +39,7 @@ Colours follow NO_COLOR and FORCE_COLOR; NODE_DEBUG=node-ebpf prints the stack o
 addTop(program);
 addInspect(program);
 addValidate(program);
+addDoctor(program);
 
 watchStdout();
 try {
