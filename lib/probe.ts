@@ -215,13 +215,19 @@ export async function probeWithHelpers(): Promise<KernelSupport & { helpers: Rec
   };
 }
 
+// Above 2, Debian's and Android's kernels give perf_event_open(2) to CAP_SYS_ADMIN alone.
+function capabilitiesToOpenEvents(): Capability[] {
+  const paranoid = Number(textOf('/proc/sys/kernel/perf_event_paranoid').text ?? 2);
+  return paranoid > 2 ? ['CAP_PERFMON', 'CAP_SYS_ADMIN'] : ['CAP_PERFMON'];
+}
+
 const EVENT_SOURCES = '/sys/bus/event_source/devices';
 const KPROBE_PMU = `${EVENT_SOURCES}/kprobe/type`;
 
 // Programs of type kprobe load on kernels without kprobes: uprobes use the type too.
 function kprobes(answers: Answers, tried: NativeProbe, pmu: Read): Tri {
   const path = 'features.kprobes';
-  if (tried.kprobe !== undefined) return answers.judge(path, tried.kprobe, ['CAP_PERFMON']);
+  if (tried.kprobe !== undefined) return answers.judge(path, tried.kprobe, capabilitiesToOpenEvents());
   if (pmu.code === 'ENOENT' && existsSync(EVENT_SOURCES)) {
     return answers.answer(
       ...([path, 'no'] as const),
