@@ -32,5 +32,12 @@ export {
 export { BpfObject, type LoadOptions, loadObject, loadObjectSync, type Schema } from './object.ts';
 export { BpfProgram, type ProgramStats, type RunOptions, type RunResult } from './program.ts';
 export type { Source } from './source.ts';
-export { type Finding, type ValidationLimits, type ValidationReport, validate } from './validate.ts';
+export {
+  type Finding,
+  type ValidateOptions,
+  type ValidationLimits,
+  type ValidationReport,
+  type VerifierVerdict,
+  validate,
+} from './validate.ts';
 export { AttachMode, type NegotiatedXdpOptions, type TriedMode } from './xdp.ts';

@@ -103,11 +103,12 @@ Napi::Value LoadObjectSync(const Napi::CallbackInfo &info)
 
 } // namespace
 
-ObjectPointer OpenObject(const std::vector<uint8_t> &bytes, const struct bpf_object_open_opts *opts, int *error)
+ObjectPointer OpenObject(const std::vector<uint8_t> &bytes, const struct bpf_object_open_opts *opts,
+                         int *error)
 {
 	struct bpf_object *object = bpf_object__open_mem(bytes.data(), bytes.size(), opts);
-	// libbpf 1.5 takes a BTF size of 4 GiB less a page for an errno and hands out -4096 as the object: no address
-	// in user space is negative.
+	// libbpf 1.5 takes a BTF size of 4 GiB less a page for an errno and hands out -4096 as the object: no
+	// address in user space is negative.
 	if (reinterpret_cast<intptr_t>(object) > 0)
 		return ObjectPointer(object);
 	*error = object || errno == 0 ? -EINVAL : -errno;
@@ -160,8 +161,9 @@ Napi::Value Object::Programs(const Napi::CallbackInfo &info)
 		UniqueFd fd = UniqueFd::Duplicate(bpf_program__fd(program));
 		if (!fd.valid())
 			return Failure::FromErrno(errno, "dup").Throw(env);
-		Napi::Value handle = Program::New(env, std::move(fd), bpf_program__name(program),
-		                                  bpf_program__section_name(program));
+		Napi::Value handle =
+		        Program::New(env, std::move(fd), bpf_program__name(program),
+		                     bpf_program__section_name(program), bpf_program__insn_cnt(program));
 		if (env.IsExceptionPending())
 			return env.Undefined();
 		result.Set(count++, handle);

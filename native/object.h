@@ -19,7 +19,8 @@ struct ObjectCloser {
 using ObjectPointer = std::unique_ptr<struct bpf_object, ObjectCloser>;
 
 // bpf_object__open_mem: null with a negative errno in `error`.
-ObjectPointer OpenObject(const std::vector<uint8_t> &bytes, const struct bpf_object_open_opts *opts, int *error);
+ObjectPointer OpenObject(const std::vector<uint8_t> &bytes, const struct bpf_object_open_opts *opts,
+                         int *error);
 
 struct LoadRequest {
 	std::vector<uint8_t> bytes; // a copy: the caller's may change while the pool works
