@@ -114,7 +114,7 @@ export function typeFindings(file: string, facts: NativeInspection): Finding[] {
       case 'core-field-missing': {
         const lacks =
           defect.rule === 'core-type-missing'
-            ? `the kernel has no ${type}${field === '' ? '' : ` (for its ${field})`}`
+            ? `the kernel has no ${type} (for its ${field})`
             : `the kernel's ${type} has no ${field || 'such shape'}`;
         if (certain) return [finding(defect.rule, place, lacks)];
         return [finding('core-load-time', place, `${lacks}; a value known at load decides`)];

@@ -64,6 +64,6 @@ function refusalFinding(
     const line = source === undefined ? '' : ` (${source})`;
     return finding('verifier-refused', `${place}${at}${line}`, summary);
   }
-  const complaint = log.findLast((line) => /^libbpf: (map|prog|Error|failed)/.test(line));
+  const complaint = log.find((line) => /^libbpf: (map|prog) .*(failed|can't|cannot)/.test(line));
   return finding('dry-run-failed', place, complaint?.replace(/^libbpf: /, '') ?? words);
 }

@@ -94,7 +94,6 @@ export function mapFindings(
 
 function shapeFindings(place: string, map: NativeMapSpec): Finding[] {
   const shape = SHAPES[map.type];
-  if (map.type === 'unspec') return [finding('map-type', place, 'the map has no type')];
   if (!shape) return [finding('map-type-unknown', place, `${map.type} is no map type of libbpf's`)];
   const findings: Finding[] = [];
   const article = /^[aeiou]/.test(map.type) ? 'an' : 'a';

@@ -151,7 +151,6 @@ export const RULES = {
     'try it with dryRun on that kernel',
   ),
 
-  'map-type': error('a map without a type', '__uint(type, BPF_MAP_TYPE_…);'),
   'map-type-unknown': warning(
     'a map type that is newer than the libbpf built in',
     'check its number; a newer kernel may have it',

@@ -63,6 +63,7 @@ void Examination::Open()
 	}
 	Failure failure = Failure::FromErrno(error, "bpf_object__open_mem", capture.Take());
 	refusals.push_back({"object-open", failure.message, failure.log});
+	file.CheckSections(&refusals);
 }
 
 const LineRecord *Examination::LineOf(uint32_t function, uint32_t instruction) const

@@ -120,7 +120,7 @@ bool ObjectFile::CheckHeader(std::vector<Refusal> *refusals)
 		refusals->push_back({"elf-machine",
 		                     "a file for " + MachineName(header->e_machine) + ", not for BPF",
 		                     {}});
-	if (header->e_type != ET_REL)
+	else if (header->e_type != ET_REL)
 		refusals->push_back(
 		        {"elf-type",
 		         "type " + std::to_string(header->e_type) + ", not a relocatable object (1)",
@@ -185,6 +185,23 @@ void ObjectFile::ReadRelocations(size_t names, std::vector<Refusal> *refusals)
 		// A section has one table of them; the first that has any counts.
 		if (!target->relocations.data)
 			target->relocations = relocations;
+	}
+}
+
+// As libbpf's ignore_elf_section(): it reads neither DWARF nor string tables.
+void ObjectFile::CheckSections(std::vector<Refusal> *refusals) const
+{
+	size_t names;
+	if (elf_getshdrstrndx(elf_.get(), &names) != 0)
+		return;
+	for (Elf_Scn *section = nullptr; (section = elf_nextscn(elf_.get(), section));) {
+		const Elf64_Shdr *header = elf64_getshdr(section);
+		const char *name = header ? elf_strptr(elf_.get(), names, header->sh_name) : nullptr;
+		bool ignored = !header || header->sh_type == SHT_STRTAB ||
+		               (name && (StartsWith(name, ".debug_") || StartsWith(name, ".rel.debug_") ||
+		                         !strcmp(name, ".rel.BTF") || !strcmp(name, ".rel.BTF.ext")));
+		if (!ignored && refusals->size() < kMostRefusals)
+			Contents(section, name ? name : "?", refusals);
 	}
 }
 

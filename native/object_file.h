@@ -63,6 +63,8 @@ public:
 
 	// Fills `refusals` with every rule that the file as a whole breaks.
 	void Open(std::vector<uint8_t> &bytes, std::vector<Refusal> *refusals);
+	// For a file that libbpf does not open: the sections that the reader refuses, whatever they hold.
+	void CheckSections(std::vector<Refusal> *refusals) const;
 	// Its sections could be told apart, and there is no more in them than what a file of this size can
 	// hold.
 	bool readable() const { return readable_; }
