@@ -16,6 +16,7 @@
         'native',
         'native/elf',
         '.cache/libbpf/headers',
+        '.cache/libbpf/src',
       ],
       # No 'defines': native/napi_setup.h holds the settings of Node-API.
       'cflags': [

@@ -34,5 +34,12 @@ export { ProgramType } from './program-type.ts';
 export type { Source } from './source.ts';
 export { enableStats } from './stats.ts';
 export { type TcAnchor, type TcDirection, TcLink, type TcOptions, type TcOrder } from './tc.ts';
-export { type Finding, type ValidationLimits, type ValidationReport, validate } from './validate.ts';
+export {
+  type Finding,
+  type ValidateOptions,
+  type ValidationLimits,
+  type ValidationReport,
+  type VerifierVerdict,
+  validate,
+} from './validate.ts';
 export { AttachMode, type NegotiatedXdpOptions, type TriedMode } from './xdp.ts';

@@ -1,7 +1,7 @@
+import { refusalFinding } from './defects.ts';
 import type { MapSpec, MapType } from './map.ts';
-import { type NativeInspection, type NativeRefusal, native } from './native.ts';
+import { type NativeInspection, type NativeMapSpec, native } from './native.ts';
 import { invalidObject, readSourceSync, type Source, type SourceBytes } from './source.ts';
-import { refusalFinding } from './validate.ts';
 
 export interface ProgramSpec {
   name: string;
@@ -10,6 +10,7 @@ export interface ProgramSpec {
   type: string;
   /** What the section names after its slash: a function, a tracepoint. */
   attachTarget?: string;
+  /** What the kernel is given: the program's own and those of every function that it calls. */
   instructions: number;
 }
 
@@ -33,22 +34,37 @@ export interface ObjectInfo {
  * console.log(info.license, info.programs.map((program) => program.section));
  */
 export function inspect(source: Source): ObjectInfo {
-  return inspectBytes(readSourceSync(source));
+  const read = readSourceSync(source);
+  return objectInfo(inspectFacts(read), read.bytes.byteLength);
 }
 
 /** @internal */
-export function inspectBytes(source: SourceBytes): ObjectInfo {
-  const result: NativeInspection | { refused: NativeRefusal } = native().inspect(source.bytes);
-  if ('refused' in result) throw invalidObject([refusalFinding(source.place, result.refused)]);
+export function inspectFacts(source: SourceBytes): NativeInspection {
+  const facts = native().inspect(source.bytes);
+  if (facts.refusals.length > 0) {
+    throw invalidObject(facts.refusals.map((refusal) => refusalFinding(source.place, refusal)));
+  }
+  return facts;
+}
+
+/** @internal */
+export function objectInfo(facts: NativeInspection, bytes: number): ObjectInfo {
   return {
-    license: result.license,
-    hasBtf: result.hasBtf,
-    coreRelocations: result.coreRelocations,
-    bytes: source.bytes.byteLength,
-    programs: result.programs.map((program) => {
-      const slash = program.section.indexOf('/');
-      return slash < 0 ? program : { ...program, attachTarget: program.section.slice(slash + 1) };
+    license: facts.license ?? '',
+    hasBtf: facts.hasBtf ?? false,
+    coreRelocations: facts.coreRelocations ?? 0,
+    bytes,
+    programs: (facts.programs ?? []).map(({ name, section, type, instructions }) => {
+      const program = { name, section, type, instructions };
+      const slash = section.indexOf('/');
+      return slash < 0 ? program : { ...program, attachTarget: section.slice(slash + 1) };
     }),
-    maps: result.maps.map((map) => ({ ...map, type: map.type as MapType })),
+    maps: (facts.maps ?? []).map(mapSpec),
   };
+}
+
+function mapSpec({ name, type, keySize, valueSize, maxEntries, flags, inner }: NativeMapSpec): MapSpec {
+  const spec: MapSpec = { name, type: type as MapType, keySize, valueSize, maxEntries, flags };
+  if (inner !== undefined) spec.inner = mapSpec(inner);
+  return spec;
 }

@@ -43,6 +43,8 @@ export interface MapSpec {
   valueSize: number;
   maxEntries: number;
   flags?: number;
+  /** What a map of maps holds. */
+  inner?: MapSpec;
 }
 
 export interface MapInfo extends MapSpec {

@@ -10,7 +10,13 @@ export interface NativeBinding {
   readonly libbpfVersion: string;
   loadObject(bytes: Uint8Array, name: string, verifierLog: boolean): Promise<NativeObject>;
   loadObjectSync(bytes: Uint8Array, name: string, verifierLog: boolean): NativeObject;
-  inspect(bytes: Uint8Array): NativeInspection | { refused: NativeRefusal };
+  inspect(bytes: Uint8Array): NativeInspection;
+  examine(bytes: Uint8Array, kernelBtf: string | undefined): Promise<NativeInspection>;
+  dryRun(
+    bytes: Uint8Array,
+    name: string,
+    index: number,
+  ): Promise<{ failure?: Error; log: string[]; remaining: number }>;
   possibleCpus(): number;
   programInfo(id: number): { id: number; name: string; type: string; tag: string };
   programExists(id: number): boolean;
@@ -63,7 +69,16 @@ export interface NativeObject {
 }
 
 export interface NativeProgram {
-  describe(): { name: string; section: string; type: string; id: number; tag: string; fd: number };
+  describe(): {
+    name: string;
+    section: string;
+    type: string;
+    id: number;
+    tag: string;
+    fd: number;
+    /** Those that libbpf gave to the kernel; absent for a program that something else loaded. */
+    instructions?: number;
+  };
   stats(): { runCount: number; runTimeNs: number; recursionMisses: number; verifiedInstructions: number };
   run(
     data: Uint8Array | undefined,
@@ -165,19 +180,61 @@ export interface NativeRefusal {
   log: string[];
 }
 
+/** Where an instruction is; `instruction` counts from the start of its function. */
+export interface NativePlace {
+  function: string;
+  /** Called by programs, not a program itself. */
+  subprogram: boolean;
+  section: string;
+  instruction: number;
+  file?: string;
+  line?: number;
+}
+
+export interface NativeMapSpec {
+  name: string;
+  type: string;
+  keySize: number;
+  valueSize: number;
+  maxEntries: number;
+  flags: number;
+  /** libbpf's own: .rodata, .data, .bss, .kconfig. */
+  internal: boolean;
+  /** What the source says, before libbpf rounds it. */
+  declaredMaxEntries?: number;
+  inner?: NativeMapSpec;
+}
+
+/** With refusals, what could still be told: nothing, all but `programs` and `maps`, or everything. */
 export interface NativeInspection {
-  license: string;
-  hasBtf: boolean;
-  coreRelocations: number;
-  programs: { name: string; section: string; type: string; instructions: number }[];
-  maps: {
+  refusals: NativeRefusal[];
+  license?: string;
+  hasBtf?: boolean;
+  coreRelocations?: number;
+  /** What libbpf said while it opened the object. */
+  log?: string[];
+  programs?: {
     name: string;
+    section: string;
     type: string;
-    keySize: number;
-    valueSize: number;
-    maxEntries: number;
-    flags: number;
+    /** What the kernel will be given: the program and every function that it calls. */
+    instructions: number;
+    tooManyFunctions: boolean;
   }[];
+  maps?: NativeMapSpec[];
+  defects?: { rule: string; value: number; place: NativePlace }[];
+  defectsLeftOut?: number;
+  /** Calls of GPL-only helpers and of kfuncs. */
+  restrictedCalls?: { name: string; kind: 'helper' | 'kfunc'; place: NativePlace }[];
+  coreDefects?: {
+    rule: string;
+    type: string;
+    field: string;
+    words: string;
+    certain: boolean;
+    place: NativePlace;
+  }[];
+  kernelBtfError?: string;
 }
 
 const BUILT_HERE = '../build/Release/node_ebpf.node';

@@ -6,7 +6,7 @@ import {
   EbpfPermissionError,
   EbpfStateError,
 } from './errors.ts';
-import { inspectBytes, type ObjectInfo } from './inspect.ts';
+import { inspectFacts, type ObjectInfo, objectInfo } from './inspect.ts';
 import { closedInTime, warnIfForgotten } from './lifetime.ts';
 import type { BpfLink } from './link.ts';
 import { BpfMap } from './map.ts';
@@ -22,7 +22,8 @@ import {
 } from './privileges.ts';
 import { BpfProgram } from './program.ts';
 import { invalidObject, readSource, readSourceSync, type Source, type SourceBytes } from './source.ts';
-import { checkObject } from './validate.ts';
+import { checkLoadable } from './validate.ts';
+import { verifierLogs, verifierSummary } from './verifier-log.ts';
 
 export interface LoadOptions {
   /** Honoured before and after the kernel's work, not inside it. */
@@ -97,8 +98,9 @@ export async function loadBytes<S extends Schema = Schema>(
 
 /** @internal */
 export function checkedInfo(read: SourceBytes): ObjectInfo {
-  const info = inspectBytes(read);
-  const findings = checkObject(read.place, info);
+  const facts = inspectFacts(read);
+  const info = objectInfo(facts, read.bytes.byteLength);
+  const findings = checkLoadable(read.place, facts, info);
   if (findings.some((finding) => finding.level === 'error')) throw invalidObject(findings);
   return info;
 }
@@ -177,27 +179,6 @@ export class BpfObject<S extends Schema = Schema> implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
-}
-
-const VERIFIER_LOG = /^libbpf: prog '(.*?)': -- BEGIN PROG LOAD LOG --\n([\s\S]*?)-- END PROG LOAD LOG --$/;
-
-function verifierLogs(log: readonly string[]): Map<string, string> {
-  const logs = new Map<string, string>();
-  for (const line of log) {
-    const [, program, text] = VERIFIER_LOG.exec(line) ?? [];
-    if (program !== undefined && text !== undefined) logs.set(program, text);
-  }
-  return logs;
-}
-
-// The last line that is not the verifier's bookkeeping is the one that says what is wrong.
-function verifierSummary(log: string): string | undefined {
-  return log
-    .split('\n')
-    .filter(
-      (line) => line !== '' && !/^(processed \d+ insns|verification time|stack depth|max_states)/.test(line),
-    )
-    .at(-1);
 }
 
 function loadFailure(read: SourceBytes, info: ObjectInfo, error: unknown): EbpfError {

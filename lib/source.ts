@@ -4,6 +4,7 @@ import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EbpfValidationError } from './errors.ts';
 import type { Bytes } from './map.ts';
+import { finding, type RuleId } from './rules.ts';
 import type { Finding } from './validate.ts';
 
 /** An object file by path or `file:` URL, or its bytes. A file is read once. */
@@ -26,7 +27,7 @@ const FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
 /** Reads `source`, or throws EbpfValidationError with the one rule that it breaks. */
 export async function readSource(source: Source, limit = DEFAULT_FILE_LIMIT): Promise<SourceBytes> {
   const path = sourcePath(source);
-  if (path === undefined) return fromBytes(source as Bytes);
+  if (path === undefined) return fromBytes(source as Bytes, limit);
   let file: FileHandle | undefined;
   try {
     file = await open(path, FLAGS);
@@ -49,7 +50,7 @@ export async function readSource(source: Source, limit = DEFAULT_FILE_LIMIT): Pr
 
 export function readSourceSync(source: Source, limit = DEFAULT_FILE_LIMIT): SourceBytes {
   const path = sourcePath(source);
-  if (path === undefined) return fromBytes(source as Bytes);
+  if (path === undefined) return fromBytes(source as Bytes, limit);
   let fd: number | undefined;
   try {
     fd = openSync(path, FLAGS);
@@ -80,7 +81,8 @@ export function sourcePath(source: Source): string | undefined {
   );
 }
 
-function fromBytes(bytes: Bytes): SourceBytes {
+function fromBytes(bytes: Bytes, limit: number): SourceBytes {
+  checkedSize('<bytes>', true, bytes.byteLength, limit);
   return { bytes, name: 'object', place: '<bytes>' };
 }
 
@@ -89,17 +91,8 @@ function fromFile(path: string, bytes: Uint8Array): SourceBytes {
 }
 
 function checkedSize(path: string, isFile: boolean, size: number, limit: number): number {
-  if (!isFile) {
-    throw refuse('file-type', path, 'not a regular file', 'name an object file that clang -target bpf made');
-  }
-  if (size > limit) {
-    throw refuse(
-      'file-size',
-      path,
-      `${size} bytes, over the limit of ${limit}`,
-      'object files are kilobytes: is it one?',
-    );
-  }
+  if (!isFile) throw refuse('file-type', path, 'not a regular file');
+  if (size > limit) throw refuse('file-size', path, `${size} bytes, over the limit of ${limit}`);
   return size;
 }
 
@@ -107,14 +100,12 @@ function readFailure(path: string, error: unknown): unknown {
   if (error instanceof EbpfValidationError) return error;
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === undefined) return error;
-  if (code === 'ENOENT') return refuse('file-missing', path, 'no such file', undefined, error);
-  return refuse('file-unreadable', path, message, undefined, error);
+  if (code === 'ENOENT') return refuse('file-missing', path, 'no such file', error);
+  return refuse('file-unreadable', path, message, error);
 }
 
-function refuse(rule: string, place: string, message: string, remedy?: string, cause?: unknown): Error {
-  const finding: Finding = { rule, level: 'error', place, message };
-  if (remedy !== undefined) finding.remedy = remedy;
-  return invalidObject([finding], cause);
+function refuse(rule: RuleId, place: string, message: string, cause?: unknown): Error {
+  return invalidObject([finding(rule, place, message)], cause);
 }
 
 /** The error that a set of findings amounts to. */

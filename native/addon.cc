@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "addon.h"
 
+#include "dry_run.h"
 #include "inspect.h"
 #include "interface.h"
 #include "link.h"
@@ -88,6 +89,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports)
 	DefineProbeFunctions(env, exports);
 	DefinePrivilegesFunctions(env, exports);
 	DefineStatsFunctions(env, exports);
+	DefineDryRunFunctions(env, exports);
 	exports.Set("libbpfVersion", libbpf_version_string());
 	return exports;
 }

@@ -170,8 +170,9 @@ Napi::Value Object::Programs(const Napi::CallbackInfo &info)
 		UniqueFd fd = UniqueFd::Duplicate(bpf_program__fd(program));
 		if (!fd.valid())
 			return Failure::FromErrno(errno, "dup").Throw(env);
-		Napi::Value handle = Program::New(env, std::move(fd), bpf_program__name(program),
-		                                  bpf_program__section_name(program));
+		Napi::Value handle =
+		        Program::New(env, std::move(fd), bpf_program__name(program),
+		                     bpf_program__section_name(program), bpf_program__insn_cnt(program));
 		if (env.IsExceptionPending())
 			return env.Undefined();
 		result.Set(count++, handle);

@@ -116,9 +116,11 @@ Napi::Function Program::Define(Napi::Env env)
 	                   });
 }
 
-Napi::Value Program::New(Napi::Env env, UniqueFd fd, std::string name, std::string section)
+Napi::Value Program::New(Napi::Env env, UniqueFd fd, std::string name, std::string section,
+                         size_t instructions)
 {
-	return Construct<Program>(env, ProgramInit{std::move(fd), std::move(name), std::move(section)});
+	return Construct<Program>(
+	        env, ProgramInit{std::move(fd), std::move(name), std::move(section), instructions});
 }
 
 Program *Program::FromValue(Napi::Env env, Napi::Value value)
@@ -144,6 +146,7 @@ Program::Program(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Program>(inf
 	fd_ = std::move(init.fd);
 	name_ = std::move(init.name);
 	section_ = std::move(init.section);
+	instructions_ = init.instructions;
 }
 
 Napi::Value Program::Describe(const Napi::CallbackInfo &info)
@@ -162,6 +165,8 @@ Napi::Value Program::Describe(const Napi::CallbackInfo &info)
 	result.Set("id", prog_info.id);
 	result.Set("tag", Hex(prog_info.tag, sizeof prog_info.tag));
 	result.Set("fd", fd_.get());
+	if (instructions_)
+		result.Set("instructions", static_cast<double>(instructions_));
 	return result;
 }
 

@@ -10,15 +10,17 @@ namespace node_ebpf
 
 struct ProgramInit {
 	UniqueFd fd;
-	std::string name;    // libbpf's; the kernel's own is cut at 15 characters
-	std::string section; // empty for one that came from an id
+	std::string name;        // libbpf's; the kernel's own is cut at 15 characters
+	std::string section;     // empty for one that came from an id
+	size_t instructions = 0; // given to the kernel by libbpf; 0 where that was not us
 };
 
 class Program : public Napi::ObjectWrap<Program>
 {
 public:
 	static Napi::Function Define(Napi::Env env);
-	static Napi::Value New(Napi::Env env, UniqueFd fd, std::string name, std::string section);
+	static Napi::Value New(Napi::Env env, UniqueFd fd, std::string name, std::string section,
+	                       size_t instructions = 0);
 	// The program that `value` wraps, open; null with an error pending otherwise.
 	static Program *FromValue(Napi::Env env, Napi::Value value);
 
@@ -39,6 +41,7 @@ private:
 	UniqueFd fd_;
 	std::string name_;
 	std::string section_;
+	size_t instructions_ = 0;
 };
 
 // JS: programInfo(id), programExists(id)

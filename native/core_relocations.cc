@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core_relocations.h"
+
+#include "kernel_types.h"
+#include "log.h"
+
+#include <algorithm>
+#include <bpf/btf.h>
+#include <cstring>
+#include <map>
+#include <tuple>
+
+namespace node_ebpf
+{
+
+namespace
+{
+
+constexpr size_t kMostDefects = 1000;
+constexpr size_t kMostRelocations = 1 << 16; // distinct ones; libbpf looks at every member of a type for each
+// Functions may overlap, and a thousand relocations be of one instruction.
+constexpr size_t kMostVisits = 1 << 22;
+constexpr size_t kLongestAccess = 1024; // 64 numbers is libbpf's most
+
+// "0:1:12": numbers that fit a struct's members and libbpf's int.
+bool IsAccessString(const char *text)
+{
+	if (!text || strnlen(text, kLongestAccess + 1) > kLongestAccess)
+		return false;
+	for (;;) {
+		size_t digits = strspn(text, "0123456789");
+		if (digits == 0 || digits > 9)
+			return false;
+		text += digits;
+		if (!*text)
+			return true;
+		if (*text++ != ':')
+			return false;
+	}
+}
+
+// Each function's relocations of its section.
+template <typename Each> void ForEachRelocation(const ObjectFile &file, const BtfExt &ext, Each each)
+{
+	size_t visits = 0;
+	for (uint32_t i = 0; i < file.functions.size(); i++) {
+		const Function &function = file.functions[i];
+		const SectionRecords *records = ext.Of(file.code[function.code].name);
+		if (!records)
+			continue;
+		auto record = std::lower_bound(
+		        records->relocations.begin(), records->relocations.end(), function.first,
+		        [](const CoreRecord &entry, uint32_t at) { return entry.instruction < at; });
+		for (; record != records->relocations.end() &&
+		       record->instruction - function.first < function.count;
+		     record++) {
+			if (visits++ == kMostVisits)
+				return;
+			each(i, record->instruction - function.first, record->relo);
+		}
+	}
+}
+
+std::string FieldWords(const struct btf *local, const struct bpf_core_relo &relo)
+{
+	struct bpf_core_spec spec;
+	LogCapture quiet;
+	if (bpf_core_parse_spec("", local, &relo, &spec) != 0)
+		return "";
+	std::string words;
+	bool enumerator = relo.kind == BPF_CORE_ENUMVAL_EXISTS || relo.kind == BPF_CORE_ENUMVAL_VALUE;
+	// The first accessor is the index into an array of the type: 0 for all but pointer arithmetic.
+	for (int i = enumerator ? 0 : 1; i < spec.len; i++) {
+		const struct bpf_core_accessor &accessor = spec.spec[i];
+		if (accessor.name)
+			words += (words.empty() ? "" : ".") + Shown(accessor.name);
+		else
+			words += "[" + std::to_string(accessor.idx) + "]";
+	}
+	return words;
+}
+
+struct Resolution {
+	int error = 0;
+	bool type_missing = false;
+	struct bpf_core_relo_res result = {};
+	std::string words;
+};
+
+std::string LastWords(LogCapture *capture)
+{
+	std::vector<std::string> lines = capture->Take();
+	return lines.empty() ? "" : lines.back();
+}
+
+class Resolver
+{
+public:
+	Resolver(const ObjectFile &file, const Decoded &decoded, const struct btf *local, KernelTypes *kernel)
+	    : file_(file), local_(local), kernel_(kernel), code_(file.functions.size())
+	{
+		for (uint32_t i = 0; i < file.functions.size(); i++) {
+			if (!decoded.functions[i].sound)
+				continue;
+			code_[i].reserve(file.functions[i].count);
+			for (uint32_t at = 0; at < file.functions[i].count; at++)
+				code_[i].push_back(InstructionAt(file, file.functions[i], at));
+		}
+	}
+
+	void Relocate(uint32_t function, uint32_t at, const struct bpf_core_relo &relo)
+	{
+		// libbpf changes two slots of an LD_IMM64: only code whose LD_IMM64 are whole is relocated.
+		if (code_[function].empty() || found_.size() >= kMostDefects)
+			return;
+		const Resolution *resolution = Resolve(relo);
+		if (!resolution)
+			return;
+		int error = resolution->error;
+		std::string words = resolution->words;
+		if (!error) {
+			LogCapture capture;
+			error = bpf_core_patch_insn(file_.functions[function].name, &code_[function][at],
+			                            static_cast<int>(at), &relo, 0, &resolution->result);
+			words = LastWords(&capture);
+		}
+		if (error)
+			Add(words.find("ambiguity") != std::string::npos ? "core-ambiguous" : "core-invalid",
+			    function, at, relo, words);
+		else if (resolution->result.poison && resolution->type_missing)
+			Add("core-type-missing", function, at, relo, "");
+		else if (resolution->result.poison || IsPoisoned(code_[function][at]))
+			Add("core-field-missing", function, at, relo, "");
+	}
+
+	std::vector<CoreDefect> Take() { return std::move(found_); }
+	const std::vector<Instructions> &code() const { return code_; }
+
+private:
+	// A call of a helper that does not exist: bpf_core_poison_insn().
+	static bool IsPoisoned(const struct bpf_insn &insn)
+	{
+		return insn.code == (BPF_JMP | BPF_CALL) && insn.imm == 195896080;
+	}
+
+	const Resolution *Resolve(const struct bpf_core_relo &relo)
+	{
+		auto key = std::make_tuple(relo.type_id, relo.access_str_off, uint32_t(relo.kind));
+		auto known = resolutions_.find(key);
+		if (known != resolutions_.end())
+			return &known->second;
+		if (resolutions_.size() >= kMostRelocations)
+			return nullptr;
+		Resolution &resolution = resolutions_[key];
+		if (!btf__type_by_id(local_, relo.type_id)) {
+			resolution.error = -EINVAL;
+			resolution.words = "there is no type " + std::to_string(relo.type_id);
+			return &resolution;
+		}
+		std::vector<struct bpf_core_cand> candidates = kernel_->Candidates(local_, relo.type_id);
+		resolution.type_missing = candidates.empty();
+		struct bpf_core_cand_list list = {candidates.data(), static_cast<int>(candidates.size())};
+		struct bpf_core_spec scratch[3] = {};
+		LogCapture capture;
+		resolution.error =
+		        bpf_core_calc_relo_insn("", &relo, 0, local_, &list, scratch, &resolution.result);
+		resolution.words = LastWords(&capture);
+		return &resolution;
+	}
+
+	void Add(const char *rule, uint32_t function, uint32_t at, const struct bpf_core_relo &relo,
+	         std::string words)
+	{
+		found_.push_back({rule, function, at, TypeWords(local_, relo.type_id),
+		                  FieldWords(local_, relo), std::move(words), Reach::kYes});
+	}
+
+	const ObjectFile &file_;
+	const struct btf *local_;
+	KernelTypes *kernel_;
+	std::vector<Instructions> code_; // a copy, relocated
+	std::map<std::tuple<uint32_t, uint32_t, uint32_t>, Resolution> resolutions_;
+	std::vector<CoreDefect> found_;
+};
+
+} // namespace
+
+void CheckAccessStrings(const ObjectFile &file, const struct btf *local, const BtfExt &ext,
+                        std::vector<CoreDefect> *out)
+{
+	ForEachRelocation(file, ext, [&](uint32_t function, uint32_t at, const struct bpf_core_relo &relo) {
+		if (out->size() >= kMostDefects ||
+		    (IsAccessString(btf__str_by_offset(local, relo.access_str_off)) &&
+		     relo.insn_off % sizeof(struct bpf_insn) == 0))
+			return;
+		out->push_back({"core-invalid", function, at, TypeWords(local, relo.type_id), "",
+		                "the access string or the offset is none", Reach::kYes});
+	});
+}
+
+int ResolveCoreRelocations(const ObjectFile &file, const Decoded &decoded, const std::vector<bool> &used,
+                           const struct btf *local, const BtfExt &ext, const std::string &kernel,
+                           std::vector<CoreDefect> *out)
+{
+	KernelTypes types;
+	std::string words;
+	int error = types.Open(kernel, &words);
+	if (error)
+		return error;
+	Resolver resolver(file, decoded, local, &types);
+	ForEachRelocation(file, ext, [&](uint32_t function, uint32_t at, const struct bpf_core_relo &relo) {
+		if (used[function])
+			resolver.Relocate(function, at, relo);
+	});
+	std::vector<CoreDefect> found = resolver.Take();
+	if (found.empty())
+		return 0;
+	std::vector<std::vector<Reach>> reach = FollowFlow(file, decoded, resolver.code());
+	for (CoreDefect &defect : found) {
+		bool poisoned = !strcmp(defect.rule, "core-type-missing") ||
+		                !strcmp(defect.rule, "core-field-missing");
+		// What libbpf refuses, it refuses wherever it stands.
+		if (poisoned)
+			defect.reach = reach[defect.function][defect.instruction];
+		if (defect.reach != Reach::kNever)
+			out->push_back(std::move(defect));
+	}
+	return 0;
+}
+
+} // namespace node_ebpf
