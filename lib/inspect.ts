@@ -1,5 +1,5 @@
 import type { MapSpec, MapType } from './map.ts';
-import { type NativeInspection, type NativeRefusal, native } from './native.ts';
+import { type NativeGlobal, type NativeInspection, type NativeRefusal, native } from './native.ts';
 import { invalidObject, readSourceSync, type Source, type SourceBytes } from './source.ts';
 import { refusalFinding } from './validate.ts';
 
@@ -21,7 +21,12 @@ export interface ObjectInfo {
   bytes: number;
   programs: ProgramSpec[];
   maps: MapSpec[];
+  /** The variables of its .data, .rodata and .bss sections that a load can set. */
+  globals: GlobalSpec[];
 }
+
+/** A global variable of an object. */
+export type GlobalSpec = Readonly<NativeGlobal>;
 
 /**
  * Reads an object file without a kernel: its programs, maps, licence, BTF and CO-RE relocations. No privilege is
@@ -50,5 +55,6 @@ export function inspectBytes(source: SourceBytes): ObjectInfo {
       return slash < 0 ? program : { ...program, attachTarget: program.section.slice(slash + 1) };
     }),
     maps: result.maps.map((map) => ({ ...map, type: map.type as MapType })),
+    globals: result.globals,
   };
 }

@@ -2,28 +2,17 @@ import { EventEmitter } from 'node:events';
 import { realpath } from 'node:fs/promises';
 import { isAbsolute, relative, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EbpfAttachError, EbpfLoadError, EbpfStateError, isNativeFailure } from './errors.ts';
-import type { ObjectInfo, ProgramSpec } from './inspect.ts';
+import { EbpfAttachError, EbpfStateError, isNativeFailure } from './errors.ts';
 import { findInterface, type Iface, type NetTarget, netnsIdentity, xdpHolder } from './interface.ts';
-import type { XdpLink, XdpMode } from './link.ts';
+import type { BpfLink, XdpMode } from './link.ts';
+import type { LoadOptions } from './load-options.ts';
 import { native } from './native.ts';
 import { nearest } from './nearest.ts';
-import { type BpfObject, checkedInfo, type LoadOptions, loadBytes } from './object.ts';
+import { type BpfObject, checkedInfo, loadBytes } from './object.ts';
 import type { BpfProgram } from './program.ts';
+import { choose, type ProgramType } from './program-type.ts';
 import { invalidObject, readSource, type Source, sourcePath } from './source.ts';
 import { type AttachMode, type NegotiatedXdpOptions, negotiateXdp, type TriedMode } from './xdp.ts';
-
-/** What kind of program a file is expected to hold. */
-export const ProgramType = {
-  XDP: 'xdp',
-  TC: 'tc',
-  CGROUP_SKB: 'cgroup_skb',
-  SOCKET_FILTER: 'socket_filter',
-  KPROBE: 'kprobe',
-  TRACEPOINT: 'tracepoint',
-  RAW_TRACEPOINT: 'raw_tracepoint',
-} as const;
-export type ProgramType = (typeof ProgramType)[keyof typeof ProgramType];
 
 /** A program in the loader. A snapshot: ask again after a call that changes it. */
 export interface LoadedProgram {
@@ -42,14 +31,16 @@ export interface LoadedProgram {
 /** One program on one hook. */
 export interface Attachment {
   readonly handle: string;
-  readonly link: XdpLink;
-  readonly hook: 'xdp';
-  readonly iface: string;
-  readonly ifindex: number;
+  readonly link: BpfLink;
+  /** `xdp`; for a program that was attached by its SEC(), the kernel's word for the link: `perf_event`, `tracing`, … */
+  readonly hook: string;
+  /** Absent where the hook is on no interface. */
+  readonly iface?: string;
+  readonly ifindex?: number;
   readonly netns?: string;
-  readonly requestedMode: AttachMode | readonly XdpMode[];
+  readonly requestedMode?: AttachMode | readonly XdpMode[];
   /** The mode that the kernel reports. */
-  readonly mode: XdpMode;
+  readonly mode?: XdpMode;
   /** The modes before it, and why each was not taken. */
   readonly tried: readonly TriedMode[];
   readonly attachedAt: Date;
@@ -176,9 +167,30 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
       ...(options.netns === undefined ? {} : { netns: String(options.netns) }),
       ...{ requestedMode: options.mode ?? 'drv', mode: link.mode, tried, attachedAt: new Date() },
     };
+    return this.#attached(entry, attachment);
+  }
+
+  /**
+   * Attaches a program where its SEC() says. Attaching again gives the same Attachment.
+   *
+   * @throws EbpfAttachError `ERR_EBPF_NOT_LOADED`, `ERR_EBPF_NO_TARGET`, `ERR_EBPF_NO_TRACEPOINT`
+   * @throws EbpfNotSupportedError where the kernel lacks what it takes
+   */
+  async attach(handle: string): Promise<Attachment> {
+    const entry = this.#loaded(handle, handle);
+    const key = 'section';
+    const existing = entry.attachments.find((attachment) => attachment.key === key);
+    if (existing && isAttached(existing.link)) return existing;
+    if (existing) this.#drop(entry, existing);
+    const link = entry.program.attach();
+    return this.#attached(entry, { key, handle, link, hook: link.kind, tried: [], attachedAt: new Date() });
+  }
+
+  #attached(entry: Entry, attachment: Entry['attachments'][number]): Attachment {
     entry.attachments.push(attachment);
     entry.state = 'attached';
-    this.#logger?.info(`attached ${handle} to ${found.name} (${link.mode})`);
+    const mode = attachment.mode === undefined ? '' : ` (${attachment.mode})`;
+    this.#logger?.info(`attached ${entry.handle} to ${placeOf(entry, attachment)}${mode}`);
     this.emit('attached', attachment);
     return attachment;
   }
@@ -223,7 +235,7 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
       return false;
     }
     if (entry.attachments.length > 0) {
-      const interfaces = entry.attachments.map((attachment) => attachment.iface).join(', ');
+      const interfaces = entry.attachments.map((attachment) => placeOf(entry, attachment)).join(', ');
       if (options.force !== true) {
         throw new EbpfAttachError(`unload ${handle}: still attached to ${interfaces}`, {
           code: 'ERR_EBPF_STILL_ATTACHED',
@@ -302,17 +314,18 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
   }
 
   #detach(entry: Entry, attachment: Entry['attachments'][number]): void {
-    const { link, iface, netns, ifindex } = attachment;
+    const { link, netns, ifindex } = attachment;
+    const place = placeOf(entry, attachment);
     const state = link.closed ? 'detached' : link.state();
     if (state === 'replaced') {
-      const holder = xdpHolder(ifindex, netns);
+      const holder = ifindex === undefined ? undefined : xdpHolder(ifindex, netns);
       throw new EbpfAttachError(
-        `detach ${entry.handle} from ${iface}: the hook now holds program ${holder?.programId ?? 'unknown'}`,
-        { code: 'ERR_EBPF_REPLACED', target: iface, holder },
+        `detach ${entry.handle} from ${place}: the hook now holds program ${holder?.programId ?? 'unknown'}`,
+        { code: 'ERR_EBPF_REPLACED', target: place, holder },
       );
     }
     if (state === 'detached') {
-      this.#warn(`detach ${entry.handle} from ${iface}: it was detached already, from outside`);
+      this.#warn(`detach ${entry.handle} from ${place}: it was detached already, from outside`);
       link.close();
     } else {
       link.detach();
@@ -324,7 +337,7 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
     attachment.link.close();
     entry.attachments = entry.attachments.filter((other) => other !== attachment);
     entry.state = entry.attachments.length > 0 ? 'attached' : 'loaded';
-    this.#logger?.info(`detached ${entry.handle} from ${attachment.iface}`);
+    this.#logger?.info(`detached ${entry.handle} from ${placeOf(entry, attachment)}`);
     this.emit('detached', attachment);
   }
 
@@ -372,8 +385,12 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
   }
 }
 
+function placeOf(entry: Entry, attachment: Attachment): string {
+  return attachment.iface ?? entry.program.section;
+}
+
 // The caller has the link too, and may have closed it.
-function isAttached(link: XdpLink): boolean {
+function isAttached(link: BpfLink): boolean {
   return !link.closed && link.state() === 'attached';
 }
 
@@ -384,31 +401,4 @@ function hookKey(target: NetTarget, ifindex: number | ''): string {
 function snapshot(entry: Entry): LoadedProgram {
   const { handle, program, object, state, source, attachments } = entry;
   return { handle, program, object, state, type: program.type, source, attachments: [...attachments] };
-}
-
-// The kernel's words for the types that ProgramType names otherwise.
-const KERNEL_TYPES: Partial<Record<ProgramType, string>> = { tc: 'sched_cls' };
-
-function choose(
-  place: string,
-  info: ObjectInfo,
-  type: ProgramType | undefined,
-  name: string | undefined,
-): ProgramSpec {
-  const listed = info.programs.map((program) => `${program.name} (${program.type})`).join(', ') || 'none';
-  const ofType = info.programs.filter((program) => !type || program.type === (KERNEL_TYPES[type] ?? type));
-  const fitting = ofType.filter((program) => name === undefined || program.name === name);
-  const [only, ...more] = fitting;
-  if (only && more.length === 0) return only;
-  const wanted = [type, name && `"${name}"`].filter(Boolean).join(' ');
-  if (!only) {
-    throw new EbpfLoadError(`load ${place}: it holds no ${wanted || 'program'}`, {
-      code: 'ERR_EBPF_PROGRAM_TYPE',
-      hint: `its programs: ${listed}`,
-    });
-  }
-  throw new EbpfLoadError(`load ${place}: ${fitting.length} programs fit: ${listed}`, {
-    code: 'ERR_EBPF_AMBIGUOUS',
-    hint: 'name one with the option `program`',
-  });
 }

@@ -8,16 +8,46 @@ import { EbpfNotSupportedError } from './errors.ts';
 
 export interface NativeBinding {
   readonly libbpfVersion: string;
-  loadObject(bytes: Uint8Array, name: string, verifierLog: boolean): Promise<NativeObject>;
-  loadObjectSync(bytes: Uint8Array, name: string, verifierLog: boolean): NativeObject;
+  loadObject(bytes: Uint8Array, name: string, options: NativeLoadOptions): Promise<NativeObject>;
+  loadObjectSync(bytes: Uint8Array, name: string, options: NativeLoadOptions): NativeObject;
   inspect(bytes: Uint8Array): NativeInspection | { refused: NativeRefusal };
   possibleCpus(): number;
-  programInfo(id: number): { id: number; name: string; type: string; tag: string };
+  maps(): NativeMapInfo[];
+  mapById(id: number): NativeMap;
+  programInfo(id: number): NativeProgramInfo;
+  programs(): NativeProgramInfo[];
+  programById(id: number): NativeProgram;
   programExists(id: number): boolean;
   links(): NativeLinkInfo[];
+  linkById(id: number): NativeLink;
+  openPin(path: string): NativePin;
   interfaces(netns?: string | number): NativeInterface[];
   setInterfaceUp(ifindex: number, netns?: string | number): void;
   xdpQuery(ifindex: number, netns?: string | number): NativeXdpState;
+}
+
+/** What lib/ has checked against the object: names exist, values fit. */
+export interface NativeLoadOptions {
+  verifierLog: boolean;
+  btf?: string;
+  kconfig?: string;
+  pinRoot?: string;
+  token?: string;
+  maps?: { name: string; maxEntries?: number; reuse?: NativeMap }[];
+  programs?: { name: string; load?: boolean; ifindex?: number; attachTarget?: string }[];
+  globals?: { section: string; offset: number; bytes: Uint8Array }[];
+}
+
+export type NativePin =
+  | { kind: 'map'; handle: NativeMap }
+  | { kind: 'program'; handle: NativeProgram }
+  | { kind: 'link'; handle: NativeLink };
+
+export interface NativeProgramInfo {
+  id: number;
+  name: string;
+  type: string;
+  tag: string;
 }
 
 export interface NativeObject {
@@ -45,21 +75,27 @@ export interface NativeProgram {
     replaceProgramId: number | undefined,
     persist: boolean,
   ): NativeLink;
+  attach(): NativeLink;
+  attachTracepoint(tracepoint: number, cookie: bigint | undefined): NativeLink;
+  attachRawTracepoint(name: string): NativeLink;
+  pin(path: string): void;
   close(): void;
 }
 
 export interface NativeLink {
   info(): NativeLinkInfo;
   update(program: NativeProgram, expected: NativeProgram | undefined): void;
+  pin(path: string): void;
   detach(): void;
   close(): void;
 }
 
-/** `programId` 0: nothing is attached there. A netlink attachment has no `id`. */
+/** `programId` 0: nothing is attached there. A netlink attachment has no `id`, and no `target`. */
 export interface NativeLinkInfo {
   type: string;
   id?: number;
   programId: number;
+  target?: string;
   ifindex?: number;
 }
 
@@ -75,10 +111,24 @@ export interface NativeMap {
     flags: number;
     slotSize: number;
   };
-  info(): { btf: boolean; frozen: boolean; memoryBytes: number };
+  info(): NativeMapInfo;
+  pin(path: string): void;
   getInto(key: Uint8Array | number, out: Uint8Array): boolean;
   nextKey(previous: Uint8Array | number | undefined, out: Uint8Array): boolean;
   close(): void;
+}
+
+export interface NativeMapInfo {
+  name: string;
+  type: string;
+  id: number;
+  keySize: number;
+  valueSize: number;
+  maxEntries: number;
+  flags: number;
+  btf: boolean;
+  frozen: boolean;
+  memoryBytes: number;
 }
 
 export interface NativeInterface {
@@ -115,6 +165,16 @@ export interface NativeInspection {
     maxEntries: number;
     flags: number;
   }[];
+  globals: NativeGlobal[];
+}
+
+/** A variable of an object's .data, .rodata or .bss sections: its place there, and how its bytes are meant. */
+export interface NativeGlobal {
+  name: string;
+  section: string;
+  offset: number;
+  size: number;
+  kind: 'signed' | 'unsigned' | 'boolean' | 'float' | 'bytes';
 }
 
 const BUILT_HERE = '../build/Release/node_ebpf.node';

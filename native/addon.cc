@@ -7,6 +7,7 @@
 #include "log.h"
 #include "map.h"
 #include "object.h"
+#include "pin.h"
 #include "program.h"
 
 #include <bpf/libbpf.h>
@@ -46,6 +47,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports)
 	DefineProgramFunctions(env, exports);
 	DefineMapFunctions(env, exports);
 	DefineLinkFunctions(env, exports);
+	DefinePinFunctions(env, exports);
 	DefineInterfaceFunctions(env, exports);
 	DefineInspectFunctions(env, exports);
 	exports.Set("libbpfVersion", libbpf_version_string());

@@ -2,6 +2,7 @@
 #include "inspect.h"
 
 #include "arguments.h"
+#include "globals.h"
 #include "log.h"
 #include "options.h"
 #include "object.h"
@@ -220,6 +221,7 @@ Napi::Value Inspect(const Napi::CallbackInfo &info)
 	result.Set("coreRelocations", sections.core_relocations);
 	result.Set("programs", programs);
 	result.Set("maps", maps);
+	result.Set("globals", DescribeGlobals(env, object.get()));
 	return result;
 }
 

@@ -3,7 +3,11 @@
 #include "errors.h"
 #include "unique_fd.h"
 
+#include <memory>
 #include <string>
+
+struct bpf_object;
+struct bpf_program;
 
 namespace node_ebpf
 {
@@ -11,14 +15,17 @@ namespace node_ebpf
 struct ProgramInit {
 	UniqueFd fd;
 	std::string name;    // libbpf's; the kernel's own is cut at 15 characters
-	std::string section; // empty for one that came from an id
+	std::string section; // empty for one that came from a pin or an id
+	// libbpf's view of it, for attach(); the object lives as long as a program of it does.
+	std::shared_ptr<struct bpf_object> object;
+	struct bpf_program *program = nullptr;
 };
 
 class Program : public Napi::ObjectWrap<Program>
 {
 public:
 	static Napi::Function Define(Napi::Env env);
-	static Napi::Value New(Napi::Env env, UniqueFd fd, std::string name, std::string section);
+	static Napi::Value New(Napi::Env env, ProgramInit init);
 	// The program that `value` wraps, open; null with an error pending otherwise.
 	static Program *FromValue(Napi::Env env, Napi::Value value);
 
@@ -31,14 +38,20 @@ private:
 	Napi::Value Run(const Napi::CallbackInfo &info);
 	Napi::Value AttachXdp(const Napi::CallbackInfo &info);
 	Napi::Value AttachXdpNetlink(const Napi::CallbackInfo &info);
+	Napi::Value Attach(const Napi::CallbackInfo &info);
+	Napi::Value AttachTracepoint(const Napi::CallbackInfo &info);
+	Napi::Value AttachRawTracepoint(const Napi::CallbackInfo &info);
+	Napi::Value Pin(const Napi::CallbackInfo &info);
 	Napi::Value Close(const Napi::CallbackInfo &info);
 
 	UniqueFd fd_;
 	std::string name_;
 	std::string section_;
+	std::shared_ptr<struct bpf_object> object_;
+	struct bpf_program *program_ = nullptr;
 };
 
-// JS: programInfo(id), programExists(id)
+// JS: programInfo(id), programExists(id), programs(), programById(id)
 void DefineProgramFunctions(Napi::Env env, Napi::Object exports);
 
 } // namespace node_ebpf

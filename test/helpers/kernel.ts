@@ -100,6 +100,8 @@ export function xdpOf(netns: Netns, iface: string): { mode?: Mode; programId?: n
 const OUR_NAMES: ReadonlySet<string> = new Set([
   ...['xdp_counter', 'packet_counters'],
   ...['odd_value', 'odd_array', 'odd_percpu_hash', 'odd_hash'],
+  ...['raw_enter', 'btf_enter', 'tp_enter', 'probe', 'unattached', 'hits'],
+  ...['answering', 'on_btf', 'table', 'sharing', 'shared'],
   ...['pass', 'passed', 'first', 'second', 'runs', 'refused', 'on_sys_enter', 'entered'],
 ]);
 
