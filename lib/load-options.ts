@@ -1,3 +1,4 @@
+import { accessSync, constants } from 'node:fs';
 import { EbpfLoadError } from './errors.ts';
 import { encodeGlobals, type GlobalValue } from './globals.ts';
 import type { ObjectInfo } from './inspect.ts';
@@ -69,7 +70,7 @@ const PROGRAM_MEMBERS = ['load', 'device', 'attachTarget'];
  */
 export function planLoad(read: SourceBytes, info: ObjectInfo, options: LoadOptions): LoadPlan {
   const result: NativeLoadOptions = { verifierLog: options.verifierLog === 'always' };
-  if (options.btf !== undefined) result.btf = options.btf;
+  if (options.btf !== undefined) result.btf = readable(read, options.btf);
   if (options.kconfig !== undefined) result.kconfig = options.kconfig;
   if (options.pinRoot !== undefined) result.pinRoot = pinPath(options.pinRoot);
   if (options.tokenPath !== undefined) result.token = options.tokenPath;
@@ -91,8 +92,10 @@ export function planLoad(read: SourceBytes, info: ObjectInfo, options: LoadOptio
   };
   try {
     const pins: LoadPlan['pins'] = [];
+    // Those of the object's sections have a dot in their names.
+    const declared = info.maps.filter((map) => !map.name?.includes('.'));
     result.maps = Object.entries(options.maps ?? {}).map(([name, map]) => {
-      const spec = named(read, 'map', info.maps, name);
+      const spec = named(read, 'map', declared, name);
       onlyMembers(`maps.${name}`, map, MAP_MEMBERS);
       const { maxEntries, reuse, pin } = map;
       if (pin !== undefined) pins.push({ map: name, path: pinPath(underRoot(pin, options.pinRoot)) });
@@ -111,6 +114,17 @@ export function planLoad(read: SourceBytes, info: ObjectInfo, options: LoadOptio
   } catch (error) {
     release();
     throw error;
+  }
+}
+
+// libbpf looks at the file only when something is to be relocated: a misspelt path would pass until then.
+function readable(read: SourceBytes, path: string): string {
+  try {
+    accessSync(path, constants.R_OK);
+    return path;
+  } catch (error) {
+    const { code = 'EIO', message } = error as NodeJS.ErrnoException;
+    throw new EbpfLoadError(`load ${read.name}: BTF ${path}: ${message}`, { code, cause: error });
   }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* What a load can be told: variables of every kind, a kernel option, a map that is shared by its name. */
+/* What a load can be told: variables of every kind, the size of a map, the target of a program. */
 #include <linux/bpf.h>
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>
@@ -24,14 +24,20 @@ volatile __u16 port;
 volatile __u64 runs_seen;
 static volatile __u32 hidden = 3;
 
-extern int CONFIG_NODE_EBPF_TEST __kconfig __weak;
-
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16);
 	__type(key, __u32);
 	__type(value, __u64);
 } table SEC(".maps");
+
+/* Of table's shape, under another name. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16);
+	__type(key, __u32);
+	__type(value, __u64);
+} twin SEC(".maps");
 
 SEC("xdp")
 int answering(struct xdp_md *ctx)
@@ -44,7 +50,7 @@ int answering(struct xdp_md *ctx)
 	if (enabled)
 		return label[0] + limits.low + hidden;
 	if (level == LOW)
-		return CONFIG_NODE_EBPF_TEST;
+		return port;
 	return answer + tiny + (__u32)(wide >> 32) + small - small;
 }
 

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmdirSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -24,6 +24,13 @@ export class Bpffs implements Disposable {
 
   at(name: string): string {
     return join(this.path, name);
+  }
+
+  /** What is pinned: the kernel may have put iterators of its own there, such as maps.debug (CONFIG_BPF_PRELOAD). */
+  names(): string[] {
+    return readdirSync(this.path)
+      .filter((name) => !name.includes('.'))
+      .sort();
   }
 
   /** The folder stays, without its file system. */

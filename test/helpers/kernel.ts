@@ -101,7 +101,18 @@ const OUR_NAMES: ReadonlySet<string> = new Set([
   ...['xdp_counter', 'packet_counters'],
   ...['odd_value', 'odd_array', 'odd_percpu_hash', 'odd_hash'],
   ...['raw_enter', 'btf_enter', 'tp_enter', 'probe', 'unattached', 'hits'],
-  ...['answering', 'on_btf', 'table', 'sharing', 'shared'],
+  ...[
+    'answering',
+    'on_btf',
+    'table',
+    'twin',
+    'configured',
+    'options.rodata',
+    'options.data',
+    'options.bss',
+    'sharing',
+    'shared',
+  ],
   ...['pass', 'passed', 'first', 'second', 'runs', 'refused', 'on_sys_enter', 'entered'],
 ]);
 
