@@ -47,11 +47,10 @@ function encode(spec: GlobalSpec, value: GlobalValue): Uint8Array {
     }
     return Uint8Array.from(value);
   }
+  if (kind === 'bytes') throw refuse(`a Uint8Array of ${size} bytes`);
   const bytes = new Uint8Array(size);
   const view = new DataView(bytes.buffer);
   switch (kind) {
-    case 'bytes':
-      throw refuse(`a Uint8Array of ${size} bytes`);
     case 'boolean':
       if (typeof value !== 'boolean') throw refuse('a boolean');
       bytes[LITTLE ? 0 : size - 1] = value ? 1 : 0;
@@ -97,7 +96,7 @@ export function readableGlobals(
       const value = map.get(0) ?? new Uint8Array(map.valueSize);
       return decode(spec, value.slice(spec.offset, spec.offset + spec.size));
     };
-    Object.defineProperty(result, spec.name, { get, enumerable: true });
+    Object.defineProperty(result, spec.name, { get, enumerable: true, configurable: true });
   }
   return Object.freeze(result);
 }

@@ -1,4 +1,5 @@
 import { accessSync, constants } from 'node:fs';
+import { resolve } from 'node:path';
 import { EbpfLoadError } from './errors.ts';
 import { encodeGlobals, type GlobalValue } from './globals.ts';
 import type { ObjectInfo } from './inspect.ts';
@@ -59,6 +60,9 @@ export interface LoadPlan {
   release(): void;
 }
 
+const LOAD_MEMBERS = [
+  ...['globals', 'maps', 'programs', 'btf', 'kconfig', 'pinRoot', 'tokenPath', 'signal', 'verifierLog'],
+];
 const MAP_MEMBERS = ['maxEntries', 'reuse', 'pin'];
 const PROGRAM_MEMBERS = ['load', 'device', 'attachTarget'];
 
@@ -69,10 +73,11 @@ const PROGRAM_MEMBERS = ['load', 'device', 'attachTarget'];
  * @throws EbpfMapError `ERR_EBPF_MAP_SPEC` where a map to reuse has another shape
  */
 export function planLoad(read: SourceBytes, info: ObjectInfo, options: LoadOptions): LoadPlan {
+  onlyMembers('the load options', options, LOAD_MEMBERS);
   const result: NativeLoadOptions = { verifierLog: options.verifierLog === 'always' };
   if (options.btf !== undefined) result.btf = readable(read, options.btf);
   if (options.kconfig !== undefined) result.kconfig = options.kconfig;
-  if (options.pinRoot !== undefined) result.pinRoot = pinPath(options.pinRoot);
+  if (options.pinRoot !== undefined) result.pinRoot = resolve(options.pinRoot);
   if (options.tokenPath !== undefined) result.token = options.tokenPath;
   if (options.globals) result.globals = encodeGlobals(read.name, info.globals, options.globals);
   result.programs = Object.entries(options.programs ?? {}).map(([name, program]) => {

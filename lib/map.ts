@@ -1,5 +1,5 @@
 import { describeFailure, EbpfMapError, EbpfStateError } from './errors.ts';
-import { keepAlive } from './lifetime.ts';
+import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
 import { type NativeMap, native } from './native.ts';
 import { byIdFailure, openId, openPin, pin, unpin } from './pin.ts';
 
@@ -124,6 +124,7 @@ export class BpfMap implements Disposable {
     try {
       const map = new BpfMap(handle, handle, [full]);
       checkShape(`open the map that is pinned at ${full}`, map, expect);
+      warnIfForgotten(map, `the BPF map ${map.name}`);
       return map;
     } catch (error) {
       handle.close();
@@ -139,7 +140,9 @@ export class BpfMap implements Disposable {
    */
   static fromId(id: number): BpfMap {
     const handle = openId('map', id, () => native().mapById(id));
-    return new BpfMap(handle, handle);
+    const map = new BpfMap(handle, handle);
+    warnIfForgotten(map, `the BPF map ${map.name}`);
+    return map;
   }
 
   /**
@@ -249,6 +252,7 @@ export class BpfMap implements Disposable {
   /** Gives the handle up. The map lives on while a program, a pin or another handle holds it. */
   close(): void {
     this.#closed = true;
+    closedInTime(this);
     this.native.close();
   }
 

@@ -101,8 +101,11 @@ function finish<S extends Schema>(
     }
     return object;
   } catch (error) {
-    for (const map of pinned) map.unpin();
-    object.close();
+    try {
+      for (const map of pinned) map.unpin();
+    } finally {
+      object.close();
+    }
     throw error;
   }
 }

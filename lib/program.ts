@@ -7,7 +7,7 @@ import {
   EbpfPermissionError,
 } from './errors.ts';
 import { bringUp, findInterface, type NetTarget, xdpHolder, xdpState } from './interface.ts';
-import { keepAlive } from './lifetime.ts';
+import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
 import { BpfLink, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
 import type { Bytes } from './map.ts';
 import { type NativeInterface, type NativeLink, type NativeProgram, native } from './native.ts';
@@ -135,7 +135,9 @@ export class BpfProgram implements Disposable {
 
   static #opened(handle: NativeProgram): BpfProgram {
     try {
-      return new BpfProgram(handle, { links: new Set() }, undefined);
+      const program = new BpfProgram(handle, { links: new Set() }, undefined);
+      warnIfForgotten(program, `the BPF program ${program.name}`);
+      return program;
     } catch (error) {
       handle.close();
       throw error;
@@ -352,6 +354,7 @@ export class BpfProgram implements Disposable {
 
   /** Gives the handle up. The program lives on while a link, a pin or another handle holds it. */
   close(): void {
+    closedInTime(this);
     this.native.close();
   }
 

@@ -50,8 +50,9 @@ Napi::Value Links(const Napi::CallbackInfo &info)
 	while ((error = bpf_link_get_next_id(id, &id)) == 0) {
 		UniqueFd fd(bpf_link_get_fd_by_id(id));
 		struct bpf_link_info link_info;
-		// One that went away between its id and its descriptor is not listed.
-		if (!fd.valid() && errno == ENOENT)
+		// One that went away between its id and its descriptor is not listed, nor one that is still
+		// being made (kernel/bpf/syscall.c, bpf_link_by_id).
+		if (!fd.valid() && (errno == ENOENT || errno == EAGAIN))
 			continue;
 		error = fd.valid() ? GetInfo(fd.get(), &link_info) : -errno;
 		if (error)
@@ -161,7 +162,8 @@ Napi::Value Link::New(Napi::Env env, UniqueFd fd, uint32_t program_id)
 
 Napi::Value Link::New(Napi::Env env, LibbpfLink link, uint32_t program_id)
 {
-	// A USDT link is many probes and has descriptor 0: nothing of libbpf's is below 3.
+	// A USDT link is many probes and says 0, which is somebody else's: no descriptor of libbpf's is
+	// below 3.
 	int fd = bpf_link__fd(link.get());
 	struct bpf_link_info link_info;
 	if (fd > 2 && GetInfo(fd, &link_info) == 0 && link_info.type != BPF_LINK_TYPE_PERF_EVENT) {
@@ -207,7 +209,8 @@ void Link::Release()
 
 int Link::fd() const
 {
-	return probe_ ? bpf_link__fd(probe_.get()) : fd_.get();
+	int fd = probe_ ? bpf_link__fd(probe_.get()) : fd_.get();
+	return fd > 2 ? fd : -1;
 }
 
 // info(): { type, programId, id?, target?, ifindex? }; programId 0: nothing is attached there now.
@@ -227,7 +230,7 @@ Napi::Value Link::Info(const Napi::CallbackInfo &info)
 		return result;
 	}
 	struct bpf_link_info link_info;
-	int error = fd() > 2 ? GetInfo(fd(), &link_info) : -EINVAL;
+	int error = fd() >= 0 ? GetInfo(fd(), &link_info) : -EINVAL;
 	if (error == -EINVAL && program_id_) {
 		Napi::Object result = Napi::Object::New(env);
 		result.Set("type", "perf_event");
@@ -260,12 +263,14 @@ Napi::Value Link::Update(const Napi::CallbackInfo &info)
 		xdp_->program = std::move(next);
 		return env.Undefined();
 	}
+	if (program_id_)
+		return Failure::FromErrno(EOPNOTSUPP, "bpf_link_update").Throw(env);
 	Zeroed<struct bpf_link_update_opts> opts;
 	if (expected) {
 		opts.flags = BPF_F_REPLACE;
 		opts.old_prog_fd = static_cast<uint32_t>(expected->fd());
 	}
-	int error = bpf_link_update(fd(), program->fd(), &opts);
+	int error = bpf_link_update(fd_.get(), program->fd(), &opts);
 	if (error)
 		return Failure::FromErrno(error, "bpf_link_update").Throw(env);
 	return env.Undefined();
@@ -296,7 +301,7 @@ Napi::Value Link::Detach(const Napi::CallbackInfo &info)
 	}
 	// BPF_LINK_DETACH (5.9) takes effect before it returns; the last close of a descriptor may be
 	// deferred.
-	int error = bpf_link_detach(fd());
+	int error = program_id_ ? -EOPNOTSUPP : bpf_link_detach(fd_.get());
 	if (error)
 		return Failure::FromErrno(error, "bpf_link_detach").Throw(env);
 	return env.Undefined();

@@ -37,7 +37,9 @@ struct LinkInit {
 	std::optional<XdpNetlink> xdp;
 	// A probe is more than one descriptor: libbpf's link owns all of them, and `fd` is empty.
 	LibbpfLink probe;
-	uint32_t program_id = 0; // what info() says where the kernel has no link to ask
+	// Of a perf event or a probe: what info() says where the kernel has no link to ask. Such a link can
+	// be neither updated nor detached, it ends by closing.
+	uint32_t program_id = 0;
 };
 
 class Link : public Napi::ObjectWrap<Link>

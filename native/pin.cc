@@ -5,6 +5,7 @@
 #include "link.h"
 #include "map.h"
 #include "program.h"
+#include "unique_fd.h"
 
 #include <bpf/bpf.h>
 #include <cerrno>

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include "errors.h"
-#include "unique_fd.h"
-
-#include <optional>
-#include <string>
 
 namespace node_ebpf
 {

@@ -44,6 +44,13 @@ export const programIds = (): Set<number> => ids('prog');
 export const mapIds = (): Set<number> => ids('map');
 export const linkIds = (): Set<number> => ids('link');
 
+/** The links of these programs. */
+export function linksOf(programs: readonly number[]): number[] {
+  return list('link')
+    .filter(({ prog_id }) => programs.includes(prog_id ?? 0))
+    .map(({ id }) => id);
+}
+
 export function programExists(id: number): boolean {
   return programIds().has(id);
 }

@@ -18,6 +18,7 @@ import {
   assertNothingLeft,
   fdCount,
   linkIds,
+  linksOf,
   programIds,
   type Snapshot,
   snapshotIds,
@@ -94,12 +95,12 @@ test('attachAll() attaches what its SEC() places, and leaves out the rest', asyn
 
 test('attachAll() is all or nothing', async () => {
   using object = await loadObject(traced, { programs: { probe: { load: true } } });
-  const [fds, links] = [fdCount(), linkIds()];
+  const fds = fdCount();
   const error = caught(() => object.attachAll());
   // The development machine's kernel has no CONFIG_KPROBES: its attach fails with ENOENT.
   expect(error).toMatchObject({ name: 'EbpfNotSupportedError', feature: 'kprobes', code: 'ENOENT' });
   expect(fdCount()).toBe(fds);
-  expect([...linkIds()].filter((id) => !links.has(id))).toEqual([]);
+  expect(linksOf(Object.values(object.programs).map(({ id }) => id))).toEqual([]);
   expect([counts(object, 0), counts(object, 1)]).toEqual([false, false]);
 });
 
@@ -300,6 +301,31 @@ test('without CAP_PERFMON a tracepoint is refused, and the error names it', asyn
     },
   );
   expect(await child.line()).toBe('EbpfPermissionError CAP_PERFMON');
+});
+
+test('at every number of free descriptors attachAll() succeeds or leaves nothing', async () => {
+  const child = runModule(
+    `const { openSync, closeSync, readdirSync } = await import('node:fs');
+     const fds = () => readdirSync('/proc/self/fd').length;
+     const object = await ebpf.loadObject(${JSON.stringify(traced)});
+     for (const link of object.attachAll()) link.detach();
+     const before = fds();
+     const outcomes = [];
+     for (let free = 0; free < 8; free++) {
+       const taken = [];
+       try { for (;;) taken.push(openSync('/dev/null')); } catch {}
+       for (const fd of taken.splice(0, free)) closeSync(fd);
+       try { for (const link of object.attachAll()) link.detach(); outcomes.push('attached'); }
+       catch ({ code }) { outcomes.push(code); }
+       for (const fd of taken) closeSync(fd);
+       if (fds() !== before) { outcomes.push(free + ' free: ' + (fds() - before) + ' lost'); break; }
+     }
+     console.log(JSON.stringify([...new Set(outcomes)]));
+     object.close();`,
+    { prefix: ['prlimit', '--nofile=48'] },
+  );
+  expect(JSON.parse(await child.line())).toEqual(['EMFILE', 'attached']);
+  expect((await child.ended()).status).toBe(0);
 });
 
 test('the loader attaches by SEC(), once, and unloads', async () => {

@@ -118,6 +118,7 @@ test('names and members that are not there are errors', async () => {
     message: 'Expected maxEntries, reuse, pin in maps.table but received maxEntires',
   });
   expect(await refused({ programs: { answering: { skip: true } as object } })).toBeInstanceOf(TypeError);
+  expect(await refused({ global: { answer: 1 } } as object)).toBeInstanceOf(TypeError);
   for (const maxEntries of [0, -1, 1.5, 2 ** 32, Number.NaN]) {
     expect(await refused({ maps: { table: { maxEntries } } })).toBeInstanceOf(RangeError);
   }
