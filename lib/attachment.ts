@@ -9,11 +9,13 @@ export type Hook = 'xdp' | 'tc-ingress' | 'tc-egress';
 /** One program on one hook. */
 export interface Attachment {
   readonly handle: string;
-  /** An `XdpLink` or a `TcLink`. */
+  /** On an interface an `XdpLink` or a `TcLink`. */
   readonly link: BpfLink;
-  readonly hook: Hook;
-  readonly iface: string;
-  readonly ifindex: number;
+  /** For a program that was attached by its SEC(), the kernel's word for the link: `perf_event`, `tracing`, … */
+  readonly hook: Hook | (string & {});
+  /** Absent where the hook is on no interface. */
+  readonly iface?: string;
+  readonly ifindex?: number;
   readonly netns?: string;
   /** XDP: where the negotiation started. */
   readonly requestedMode?: AttachMode | readonly XdpMode[];
@@ -26,7 +28,7 @@ export interface Attachment {
 
 /** What the loader keeps with it: a path or a descriptor may come to mean another namespace. @internal */
 export interface Recorded extends Attachment {
-  readonly netnsId: string;
+  readonly netnsId?: string;
 }
 
 /** Those on an interface, by what was recorded: one that is gone or renamed is still one that we attached to. @internal */

@@ -13,9 +13,11 @@ export {
   EbpfValidationError,
   type Holder,
 } from './errors.ts';
-export { inspect, type ObjectInfo, type ProgramSpec } from './inspect.ts';
+export type { GlobalValue } from './globals.ts';
+export { type GlobalSpec, inspect, type ObjectInfo, type ProgramSpec } from './inspect.ts';
 export { type Iface, type NetTarget, type XdpQuery, xdpQuery } from './interface.ts';
-export { BpfLink, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
+export { BpfLink, type LinkListing, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
+export type { LoadOptions, MapLoadOptions, ProgramLoadOptions } from './load-options.ts';
 export { EbpfLoader, type LoadedProgram, type LoaderOptions } from './loader.ts';
 export { onLog } from './log.ts';
 export {
@@ -27,9 +29,15 @@ export {
   type MapType,
   possibleCpus,
 } from './map.ts';
-export { BpfObject, type LoadOptions, loadObject, loadObjectSync, type Schema } from './object.ts';
+export { BpfObject, loadObject, loadObjectSync, type Schema } from './object.ts';
 export { type KernelSupport, probe, type Tri } from './probe.ts';
-export { BpfProgram, type ProgramStats, type RunOptions, type RunResult } from './program.ts';
+export {
+  BpfProgram,
+  type ProgramListing,
+  type ProgramStats,
+  type RunOptions,
+  type RunResult,
+} from './program.ts';
 export { ProgramType } from './program-type.ts';
 export type { Source } from './source.ts';
 export { enableStats } from './stats.ts';

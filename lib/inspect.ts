@@ -1,6 +1,6 @@
 import { refusalFinding } from './defects.ts';
 import type { MapSpec, MapType } from './map.ts';
-import { type NativeInspection, type NativeMapSpec, native } from './native.ts';
+import { type NativeGlobal, type NativeInspection, type NativeMapSpec, native } from './native.ts';
 import { invalidObject, readSourceSync, type Source, type SourceBytes } from './source.ts';
 
 export interface ProgramSpec {
@@ -22,7 +22,12 @@ export interface ObjectInfo {
   bytes: number;
   programs: ProgramSpec[];
   maps: MapSpec[];
+  /** The variables of its .data, .rodata and .bss sections that a load can set. */
+  globals: GlobalSpec[];
 }
+
+/** A global variable of an object. */
+export type GlobalSpec = Readonly<NativeGlobal>;
 
 /**
  * Reads an object file without a kernel: its programs, maps, licence, BTF and CO-RE relocations. No privilege is
@@ -60,6 +65,7 @@ export function objectInfo(facts: NativeInspection, bytes: number): ObjectInfo {
       return slash < 0 ? program : { ...program, attachTarget: section.slice(slash + 1) };
     }),
     maps: (facts.maps ?? []).map(mapSpec),
+    globals: facts.globals ?? [],
   };
 }
 

@@ -1,7 +1,15 @@
-import { describeFailure, EbpfAttachError, EbpfStateError, type Holder } from './errors.ts';
+import {
+  describeFailure,
+  EbpfAttachError,
+  EbpfStateError,
+  errnoName,
+  type Holder,
+  isNativeFailure,
+} from './errors.ts';
 import { holderOf } from './interface.ts';
 import { keepAlive, root, unroot } from './lifetime.ts';
-import type { NativeLink, NativeLinkInfo } from './native.ts';
+import { type NativeLink, type NativeLinkInfo, native } from './native.ts';
+import { byIdFailure, openId, openPin, pin, unpin } from './pin.ts';
 import type { BpfProgram } from './program.ts';
 
 /** `drv`: in the driver; `skb`: generic, in the stack, on any interface; `hw`: on the card. */
@@ -21,11 +29,25 @@ export interface XdpOptions {
 /** @internal */
 export interface LinkInit {
   native: NativeLink;
-  program: BpfProgram;
+  /** Absent for a link that came from a pin or an id. */
+  program?: BpfProgram;
   kind: string;
   target: string;
   owner: 'fd' | 'netlink';
-  onClose: (link: BpfLink) => void;
+  onClose?: (link: BpfLink) => void;
+  pins?: string[];
+  /** Somebody else's: close() gives up the handle alone. */
+  borrowed?: boolean;
+}
+
+/** A link in the kernel, as BpfLink.list() has it. */
+export interface LinkListing {
+  id: number;
+  /** The kernel's word: `xdp`, `tracing`, `perf_event`, … */
+  kind: string;
+  programId: number;
+  /** What it is attached to, where the kernel says: `ifindex 3`, `sys_enter`. */
+  target: string;
 }
 
 /**
@@ -40,26 +62,88 @@ export class BpfLink implements Disposable {
   readonly kind: string;
   /** The kernel's number for it; a netlink attachment has none. */
   declare readonly id?: number;
-  /** What holds the attachment: a descriptor of this process, or the interface itself. */
-  readonly owner: 'fd' | 'netlink';
+  readonly #owner: 'fd' | 'netlink';
+  readonly #pins: string[];
+  readonly #borrowed: boolean;
   readonly #native: NativeLink;
   readonly #target: string;
-  readonly #onClose: (link: BpfLink) => void;
+  readonly #onClose: ((link: BpfLink) => void) | undefined;
   #programId: number;
   #closed = false;
 
   /** @internal */
   constructor(init: LinkInit) {
     this.kind = init.kind;
-    this.owner = init.owner;
+    this.#owner = init.owner;
+    this.#pins = init.pins ?? [];
+    this.#borrowed = init.borrowed ?? false;
     this.#native = init.native;
     this.#target = init.target;
     this.#onClose = init.onClose;
-    this.#programId = init.program.id;
-    const { id } = init.native.info();
+    const { id, programId } = init.native.info();
+    this.#programId = init.program?.id ?? programId;
     if (id !== undefined) this.id = id;
-    keepAlive(this, init.program);
+    if (init.program) keepAlive(this, init.program);
     root(this, init.owner === 'netlink');
+  }
+
+  /**
+   * Opens a pinned link. close() leaves it attached; detach() ends it and removes the pin.
+   *
+   * @throws EbpfError `ERR_EBPF_PIN_KIND` where something else is pinned there; ENOENT, `ERR_EBPF_NO_BPFFS`
+   * @example
+   * BpfLink.fromPin('/sys/fs/bpf/counter_link').detach();
+   */
+  static fromPin(path: string): BpfLink {
+    const { handle, path: full } = openPin(path, 'link');
+    return BpfLink.#opened(handle, { pins: [full] });
+  }
+
+  /**
+   * A link of any process, by the kernel's number. close() leaves it attached while somebody else holds it.
+   *
+   * @throws EbpfError ENOENT where there is none
+   * @throws EbpfPermissionError without CAP_SYS_ADMIN
+   */
+  static fromId(id: number): BpfLink {
+    const handle = openId('link', id, () => native().linkById(id));
+    return BpfLink.#opened(handle, { borrowed: true });
+  }
+
+  /**
+   * Every link on this machine, whoever made it.
+   *
+   * @throws EbpfPermissionError without CAP_SYS_ADMIN
+   */
+  static list(): LinkListing[] {
+    try {
+      return native()
+        .links()
+        .map(({ id = 0, type, programId, target = '' }) => ({ id, kind: type, programId, target }));
+    } catch (error) {
+      throw byIdFailure('list the links', error);
+    }
+  }
+
+  static #opened(handle: NativeLink, rest: Pick<LinkInit, 'pins' | 'borrowed'>): BpfLink {
+    try {
+      const { type, target } = handle.info();
+      return new BpfLink({
+        native: handle,
+        kind: type,
+        target: target || 'the kernel',
+        owner: 'fd',
+        ...rest,
+      });
+    } catch (error) {
+      handle.close();
+      throw error;
+    }
+  }
+
+  /** What holds the attachment: a descriptor of this process, the interface itself, or a pin that this handle knows. */
+  get owner(): 'fd' | 'netlink' | 'pinned' {
+    return this.#pins.length > 0 ? 'pinned' : this.#owner;
   }
 
   /**
@@ -96,20 +180,46 @@ export class BpfLink implements Disposable {
   }
 
   /**
-   * Takes the program off and closes the link.
+   * Gives the link a name in the BPF file system: it stays attached when this process ends, however it ends.
+   *
+   * @throws EbpfError EEXIST where the name is taken, `ERR_EBPF_PIN_NAME`, `ERR_EBPF_NO_BPFFS`;
+   *   `ERR_EBPF_NOT_PINNABLE` for a netlink attachment
+   */
+  pin(path: string): void {
+    this.#pins.push(pin(this.#native, this.#noun(), path));
+  }
+
+  /**
+   * Takes the program off, removes the pins that this handle made or was opened by, and closes the link. A tracing or
+   * perf link has no other end than its last holder's: another process or pin that has it keeps it attached.
    *
    * @throws EbpfAttachError where somebody else's program holds the hook now: it stays, and the link is still open
    */
   detach(): void {
-    this.#call('detach', () => this.#native.detach());
+    this.#call('detach', () => {
+      try {
+        this.#native.detach();
+      } catch (error) {
+        // Links without BPF_LINK_DETACH end with their last descriptor and pin.
+        const endsWithHolder = isNativeFailure(error) && errnoName(error.errno ?? 0) === 'EOPNOTSUPP';
+        if (this.#owner !== 'fd' || !endsWithHolder) throw error;
+      }
+    });
+    for (let path = this.#pins.at(-1); path !== undefined; path = this.#pins.at(-1)) {
+      unpin(path, 'link', this.id);
+      this.#pins.pop();
+    }
     this.#release();
   }
 
-  /** Detaches, and never throws: what cannot be taken off is not ours any more. Idempotent. */
+  /**
+   * Detaches, unless the link is pinned or came from an id: then it is left to who else holds it. Never throws: what
+   * cannot be taken off is not ours any more. Idempotent.
+   */
   close(): void {
     if (this.#closed) return;
     try {
-      this.#native.detach();
+      if (this.#pins.length === 0 && !this.#borrowed) this.#native.detach();
     } catch {
       // The interface is gone, or somebody replaced the program: the handle goes all the same.
     }
@@ -124,7 +234,7 @@ export class BpfLink implements Disposable {
     this.#closed = true;
     this.#native.close();
     unroot(this);
-    this.#onClose(this);
+    this.#onClose?.(this);
   }
 
   #noun(): string {

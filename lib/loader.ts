@@ -1,17 +1,16 @@
 import { EventEmitter } from 'node:events';
-import { realpath } from 'node:fs/promises';
-import { isAbsolute, relative, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Attachment, type Hook, type Recorded, recordedAt } from './attachment.ts';
 import { EbpfAttachError, EbpfStateError, isNativeFailure } from './errors.ts';
 import { findInterface, type Iface, type NetTarget, netnsIdentity } from './interface.ts';
 import type { BpfLink } from './link.ts';
+import type { LoadOptions } from './load-options.ts';
 import { native } from './native.ts';
 import { nearest } from './nearest.ts';
-import { type BpfObject, checkedInfo, type LoadOptions, loadBytes } from './object.ts';
+import { type BpfObject, checkedInfo, loadBytes } from './object.ts';
 import type { BpfProgram } from './program.ts';
 import { chooseProgram, type ProgramType } from './program-type.ts';
-import { invalidObject, readSource, type Source, sourcePath } from './source.ts';
+import { inFolder, readSource, type Source } from './source.ts';
 import type { TcDirection, TcOptions } from './tc.ts';
 import { type AttachMode, type NegotiatedXdpOptions, negotiateXdp } from './xdp.ts';
 
@@ -96,10 +95,11 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
     options: LoadOptions & { program?: string } = {},
   ): Promise<string> {
     this.#checkOpen();
-    const read = await readSource(await this.#inProgramsDir(source));
+    const { program: named, ...rest } = options;
+    const read = await readSource(await inFolder(this.#programsDir, source));
     const info = checkedInfo(read);
-    const wanted = chooseProgram(read.place, info, type, options.program);
-    const object = await loadBytes(read, info, options);
+    const wanted = chooseProgram(read.place, info, type, named);
+    const object = await loadBytes(read, info, rest);
     if (this.#closed) {
       object.close();
       this.#checkOpen();
@@ -164,9 +164,29 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
       ...(options.netns === undefined ? {} : { netns: String(options.netns) }),
       ...{ ...work(), attachedAt: new Date() },
     };
+    return this.#attached(entry, attachment);
+  }
+
+  /**
+   * Attaches a program where its SEC() says. Attaching again gives the same Attachment.
+   *
+   * @throws EbpfAttachError `ERR_EBPF_NOT_LOADED`, `ERR_EBPF_NO_TARGET`, `ERR_EBPF_NO_TRACEPOINT`
+   * @throws EbpfNotSupportedError where the kernel lacks what it takes
+   */
+  async attach(handle: string): Promise<Attachment> {
+    const entry = this.#loaded(handle, handle);
+    const existing = entry.attachments.find(({ iface }) => iface === undefined);
+    if (existing && isAttached(existing.link)) return existing;
+    if (existing) this.#drop(entry, existing);
+    const link = entry.program.attach();
+    return this.#attached(entry, { handle, link, hook: link.kind, tried: [], attachedAt: new Date() });
+  }
+
+  #attached(entry: Entry, attachment: Recorded): Attachment {
     entry.attachments.push(attachment);
     entry.state = 'attached';
-    this.#logger?.info(`attached ${entry.handle} to ${found.name} (${attachment.mode ?? hook})`);
+    const mode = attachment.mode === undefined ? '' : ` (${attachment.mode})`;
+    this.#logger?.info(`attached ${entry.handle} to ${placeOf(entry, attachment)}${mode}`);
     this.emit('attached', attachment);
     return attachment;
   }
@@ -216,7 +236,7 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
       return false;
     }
     if (entry.attachments.length > 0) {
-      const interfaces = [...new Set(entry.attachments.map(({ iface }) => iface))].join(', ');
+      const interfaces = entry.attachments.map((attachment) => placeOf(entry, attachment)).join(', ');
       if (options.force !== true) {
         throw new EbpfAttachError(`unload ${handle}: still attached to ${interfaces}`, {
           code: 'ERR_EBPF_STILL_ATTACHED',
@@ -295,17 +315,18 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
   }
 
   #detach(entry: Entry, attachment: Recorded): void {
-    const { link, iface } = attachment;
+    const { link } = attachment;
+    const place = placeOf(entry, attachment);
     const state = link.closed ? 'detached' : link.state();
     if (state === 'replaced') {
       const holder = link.holder();
       throw new EbpfAttachError(
-        `detach ${entry.handle} from ${iface}: the hook now holds program ${holder?.programId ?? 'unknown'}`,
-        { code: 'ERR_EBPF_REPLACED', target: iface, holder },
+        `detach ${entry.handle} from ${place}: the hook now holds program ${holder?.programId ?? 'unknown'}`,
+        { code: 'ERR_EBPF_REPLACED', target: place, holder },
       );
     }
     if (state === 'detached') {
-      this.#warn(`detach ${entry.handle} from ${iface}: it was detached already, from outside`);
+      this.#warn(`detach ${entry.handle} from ${place}: it was detached already, from outside`);
       link.close();
     } else {
       link.detach();
@@ -317,7 +338,7 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
     attachment.link.close();
     entry.attachments = entry.attachments.filter((other) => other !== attachment);
     entry.state = entry.attachments.length > 0 ? 'attached' : 'loaded';
-    this.#logger?.info(`detached ${entry.handle} from ${attachment.iface}`);
+    this.#logger?.info(`detached ${entry.handle} from ${placeOf(entry, attachment)}`);
     this.emit('detached', attachment);
   }
 
@@ -348,21 +369,10 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
       );
     }
   }
+}
 
-  async #inProgramsDir(source: Source): Promise<Source> {
-    const path = sourcePath(source);
-    if (this.#programsDir === undefined || path === undefined) return source;
-    const full = resolve(this.#programsDir, path);
-    try {
-      // Links are followed first: a link inside may lead out.
-      const inside = relative(await realpath(this.#programsDir), await realpath(full));
-      if (inside !== '..' && !inside.startsWith('../') && !isAbsolute(inside)) return full;
-    } catch {
-      return full; // reading it will say what is wrong
-    }
-    const message = `outside the programs directory ${this.#programsDir}`;
-    throw invalidObject([{ rule: 'file-outside', level: 'error', place: path, message }]);
-  }
+function placeOf(entry: Entry, attachment: Attachment): string {
+  return attachment.iface ?? entry.program.section;
 }
 
 // The caller has the link too, and may have closed it.

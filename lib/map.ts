@@ -1,6 +1,7 @@
-import { describeFailure, EbpfMapError } from './errors.ts';
-import { keepAlive } from './lifetime.ts';
+import { describeFailure, EbpfMapError, EbpfStateError } from './errors.ts';
+import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
 import { type NativeMap, native } from './native.ts';
+import { byIdFailure, openId, openPin, pin, unpin } from './pin.ts';
 
 export type Bytes = Uint8Array;
 /** A map's key: its bytes, or a number where keys are 4 bytes wide. */
@@ -86,9 +87,12 @@ export class BpfMap implements Disposable {
   readonly flags: number;
   /** Bytes that one lookup writes: `valueSize`, or roundup(valueSize, 8) × possibleCpus() for per-CPU maps. */
   readonly slotSize: number;
-  readonly #native: NativeMap;
+  /** @internal */
+  readonly native: NativeMap;
+  readonly #pins: string[];
+  #closed = false;
 
-  private constructor(nativeMap: NativeMap, owner: object) {
+  private constructor(nativeMap: NativeMap, owner: object, pins: string[] = []) {
     const shape = nativeMap.describe();
     this.name = shape.name;
     this.type = shape.type;
@@ -99,13 +103,61 @@ export class BpfMap implements Disposable {
     this.maxEntries = shape.maxEntries;
     this.flags = shape.flags;
     this.slotSize = shape.slotSize;
-    this.#native = nativeMap;
+    this.native = nativeMap;
+    this.#pins = pins;
     keepAlive(this, owner);
   }
 
   /** @internal */
   static wrap(nativeMap: NativeMap, owner: object): BpfMap {
     return new BpfMap(nativeMap, owner);
+  }
+
+  /**
+   * Opens a pinned map. With `expect`, only if it has that shape.
+   *
+   * @throws EbpfMapError `ERR_EBPF_MAP_SPEC` saying which members differ
+   * @throws EbpfError `ERR_EBPF_PIN_KIND` where something else is pinned there; ENOENT, `ERR_EBPF_NO_BPFFS`
+   * @example
+   * using map = BpfMap.fromPin('/sys/fs/bpf/counters', { type: 'percpu_array', valueSize: 16 });
+   */
+  static fromPin(path: string, expect: Partial<MapSpec> = {}): BpfMap {
+    const { handle, path: full } = openPin(path, 'map');
+    try {
+      const map = new BpfMap(handle, handle, [full]);
+      checkShape(`open the map that is pinned at ${full}`, map, expect);
+      warnIfForgotten(map, `the BPF map ${map.name}`);
+      return map;
+    } catch (error) {
+      handle.close();
+      throw error;
+    }
+  }
+
+  /**
+   * A map of any process, by the kernel's number.
+   *
+   * @throws EbpfError ENOENT where there is none
+   * @throws EbpfPermissionError without CAP_SYS_ADMIN
+   */
+  static fromId(id: number): BpfMap {
+    const handle = openId('map', id, () => native().mapById(id));
+    const map = new BpfMap(handle, handle);
+    warnIfForgotten(map, `the BPF map ${map.name}`);
+    return map;
+  }
+
+  /**
+   * Every map on this machine, whoever made it.
+   *
+   * @throws EbpfPermissionError without CAP_SYS_ADMIN
+   */
+  static list(): MapInfo[] {
+    try {
+      return native().maps();
+    } catch (error) {
+      throw byIdFailure('list the maps', error);
+    }
   }
 
   /**
@@ -129,7 +181,7 @@ export class BpfMap implements Disposable {
    */
   getInto(key: Key, out: Bytes): boolean {
     try {
-      return this.#native.getInto(key, out);
+      return this.native.getInto(key, out);
     } catch (error) {
       throw this.#failure('read', error);
     }
@@ -171,23 +223,39 @@ export class BpfMap implements Disposable {
   info(): MapInfo {
     try {
       return {
+        ...this.native.info(),
         name: this.name,
-        type: this.type,
-        keySize: this.keySize,
-        valueSize: this.valueSize,
-        maxEntries: this.maxEntries,
-        flags: this.flags,
-        id: this.id,
-        ...this.#native.info(),
       };
     } catch (error) {
       throw this.#failure('describe', error);
     }
   }
 
+  /**
+   * Gives the map a name in the BPF file system, which keeps it in the kernel when nobody else does.
+   *
+   * @throws EbpfError EEXIST where the name is taken, `ERR_EBPF_PIN_NAME`, `ERR_EBPF_NO_BPFFS`
+   * @example
+   * object.map('packet_counters').pin('/sys/fs/bpf/packet_counters');
+   */
+  pin(path: string): void {
+    this.#pins.push(pin(this.native, `map ${this.name}`, path));
+  }
+
+  /** Removes the names that this handle gave or was opened by, where they are still the map's. */
+  unpin(): void {
+    if (this.#closed) throw new EbpfStateError(`map ${this.name} is closed`, { state: 'closed' });
+    for (let path = this.#pins.at(-1); path !== undefined; path = this.#pins.at(-1)) {
+      unpin(path, 'map', this.id);
+      this.#pins.pop();
+    }
+  }
+
   /** Gives the handle up. The map lives on while a program, a pin or another handle holds it. */
   close(): void {
-    this.#native.close();
+    this.#closed = true;
+    closedInTime(this);
+    this.native.close();
   }
 
   [Symbol.dispose](): void {
@@ -196,7 +264,7 @@ export class BpfMap implements Disposable {
 
   #nextKey(previous: Bytes | undefined, out: Bytes): boolean {
     try {
-      return this.#native.nextKey(previous, out);
+      return this.native.nextKey(previous, out);
     } catch (error) {
       throw this.#failure('walk', error);
     }
@@ -209,4 +277,21 @@ export class BpfMap implements Disposable {
       map: this.name,
     });
   }
+}
+
+const SHAPE = ['name', 'type', 'keySize', 'valueSize', 'maxEntries', 'flags'] as const;
+
+/** Throws unless `map` has every member that `expect` names. The kernel keeps 15 characters of a name. @internal */
+export function checkShape(what: string, map: BpfMap, expect: Partial<MapSpec>): void {
+  const unknown = Object.keys(expect).find((member) => !(SHAPE as readonly string[]).includes(member));
+  if (unknown !== undefined) {
+    throw new TypeError(`Expected ${SHAPE.join(', ')} in a map's shape but received ${unknown}`);
+  }
+  const differing = SHAPE.filter((member) => {
+    const wanted = member === 'name' ? expect.name?.slice(0, 15) : expect[member];
+    return wanted !== undefined && wanted !== (member === 'name' ? map.name.slice(0, 15) : map[member]);
+  });
+  if (differing.length === 0) return;
+  const list = differing.map((member) => `${member} is ${map[member]}, expected ${expect[member]}`);
+  throw new EbpfMapError(`${what}: ${list.join('; ')}`, { code: 'ERR_EBPF_MAP_SPEC', map: map.name });
 }

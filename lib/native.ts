@@ -8,8 +8,8 @@ import { EbpfNotSupportedError } from './errors.ts';
 
 export interface NativeBinding {
   readonly libbpfVersion: string;
-  loadObject(bytes: Uint8Array, name: string, verifierLog: boolean): Promise<NativeObject>;
-  loadObjectSync(bytes: Uint8Array, name: string, verifierLog: boolean): NativeObject;
+  loadObject(bytes: Uint8Array, name: string, options: NativeLoadOptions): Promise<NativeObject>;
+  loadObjectSync(bytes: Uint8Array, name: string, options: NativeLoadOptions): NativeObject;
   inspect(bytes: Uint8Array): NativeInspection;
   examine(bytes: Uint8Array, kernelBtf: string | undefined): Promise<NativeInspection>;
   dryRun(
@@ -18,9 +18,15 @@ export interface NativeBinding {
     index: number,
   ): Promise<{ failure?: Error; log: string[]; remaining: number }>;
   possibleCpus(): number;
-  programInfo(id: number): { id: number; name: string; type: string; tag: string };
+  maps(): NativeMapInfo[];
+  mapById(id: number): NativeMap;
+  programInfo(id: number): NativeProgramInfo;
+  programs(): NativeProgramInfo[];
+  programById(id: number): NativeProgram;
   programExists(id: number): boolean;
   links(): NativeLinkInfo[];
+  linkById(id: number): NativeLink;
+  openPin(path: string): NativePin;
   interfaces(netns?: string | number): NativeInterface[];
   setInterfaceUp(ifindex: number, netns?: string | number): void;
   xdpQuery(ifindex: number, netns?: string | number): NativeXdpState;
@@ -59,6 +65,30 @@ export interface NativeProbe {
 
 export interface NativeStats {
   close(): void;
+}
+
+/** What lib/ has checked against the object: names exist, values fit. */
+export interface NativeLoadOptions {
+  verifierLog: boolean;
+  btf?: string;
+  kconfig?: string;
+  pinRoot?: string;
+  token?: string;
+  maps?: { name: string; maxEntries?: number; reuse?: NativeMap }[];
+  programs?: { name: string; load?: boolean; ifindex?: number; attachTarget?: string }[];
+  globals?: { section: string; offset: number; bytes: Uint8Array }[];
+}
+
+export type NativePin =
+  | { kind: 'map'; handle: NativeMap }
+  | { kind: 'program'; handle: NativeProgram }
+  | { kind: 'link'; handle: NativeLink };
+
+export interface NativeProgramInfo {
+  id: number;
+  name: string;
+  type: string;
+  tag: string;
 }
 
 export interface NativeObject {
@@ -111,21 +141,27 @@ export interface NativeProgram {
     handle: number | undefined,
     removeQdisc: boolean,
   ): NativeLink;
+  attach(): NativeLink;
+  attachTracepoint(tracepoint: number, cookie: bigint | undefined): NativeLink;
+  attachRawTracepoint(name: string): NativeLink;
+  pin(path: string): void;
   close(): void;
 }
 
 export interface NativeLink {
   info(): NativeLinkInfo;
   update(program: NativeProgram, expected: NativeProgram | undefined): void;
+  pin(path: string): void;
   detach(): void;
   close(): void;
 }
 
-/** `programId` 0: nothing is attached there. A netlink attachment has no `id`. */
+/** `programId` 0: nothing is attached there. A netlink attachment has no `id`, and no `target`. */
 export interface NativeLinkInfo {
   type: string;
   id?: number;
   programId: number;
+  target?: string;
   ifindex?: number;
   /** Of a clsact filter. */
   priority?: number;
@@ -144,10 +180,24 @@ export interface NativeMap {
     flags: number;
     slotSize: number;
   };
-  info(): { btf: boolean; frozen: boolean; memoryBytes: number };
+  info(): NativeMapInfo;
+  pin(path: string): void;
   getInto(key: Uint8Array | number, out: Uint8Array): boolean;
   nextKey(previous: Uint8Array | number | undefined, out: Uint8Array): boolean;
   close(): void;
+}
+
+export interface NativeMapInfo {
+  name: string;
+  type: string;
+  id: number;
+  keySize: number;
+  valueSize: number;
+  maxEntries: number;
+  flags: number;
+  btf: boolean;
+  frozen: boolean;
+  memoryBytes: number;
 }
 
 export interface NativeInterface {
@@ -222,6 +272,7 @@ export interface NativeInspection {
     tooManyFunctions: boolean;
   }[];
   maps?: NativeMapSpec[];
+  globals?: NativeGlobal[];
   defects?: { rule: string; value: number; place: NativePlace }[];
   defectsLeftOut?: number;
   /** Calls of GPL-only helpers and of kfuncs. */
@@ -235,6 +286,15 @@ export interface NativeInspection {
     place: NativePlace;
   }[];
   kernelBtfError?: string;
+}
+
+/** A variable of an object's .data, .rodata or .bss sections: its place there, and how its bytes are meant. */
+export interface NativeGlobal {
+  name: string;
+  section: string;
+  offset: number;
+  size: number;
+  kind: 'signed' | 'unsigned' | 'boolean' | 'float' | 'bytes';
 }
 
 const BUILT_HERE = '../build/Release/node_ebpf.node';

@@ -1,3 +1,4 @@
+import { attachFailure, type SectionTarget, sectionTarget } from './attach.ts';
 import {
   describeFailure,
   EbpfAttachError,
@@ -6,12 +7,14 @@ import {
   withKernelWords,
 } from './errors.ts';
 import { findInterface, type NetTarget, requireUp, xdpHolder, xdpState } from './interface.ts';
-import { keepAlive } from './lifetime.ts';
-import { type BpfLink, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
+import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
+import { BpfLink, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
 import type { Bytes } from './map.ts';
-import type { NativeInterface, NativeLink, NativeProgram } from './native.ts';
+import { type NativeInterface, type NativeLink, type NativeProgram, native } from './native.ts';
+import { byIdFailure, openId, openPin, pin } from './pin.ts';
 import { permissionError } from './privileges.ts';
 import { attachTc, type TcLink, type TcOptions } from './tc.ts';
+import { tracepointNumber } from './tracepoint.ts';
 
 export interface ProgramStats {
   /** Runs while somebody held enableStats or kernel.bpf_stats_enabled was 1; 0 otherwise. */
@@ -42,6 +45,15 @@ export interface RunResult {
   dataOutSize: number;
 }
 
+/** A program in the kernel, as BpfProgram.list() has it. */
+export interface ProgramListing {
+  id: number;
+  /** As the kernel keeps it: 15 characters. */
+  name: string;
+  type: string;
+  tag: string;
+}
+
 /** What a program needs of the object that it came from. @internal */
 export interface ProgramOwner {
   readonly links: Set<BpfLink>;
@@ -56,6 +68,7 @@ export interface ProgramOwner {
  */
 export class BpfProgram implements Disposable {
   readonly name: string;
+  /** Its SEC(); empty for a program that came from a pin or an id. */
   readonly section: string;
   /** The kernel's word: `xdp`, `sched_cls`, `raw_tracepoint`, … */
   readonly type: string;
@@ -87,6 +100,119 @@ export class BpfProgram implements Disposable {
   /** @internal */
   static wrap(nativeProgram: NativeProgram, owner: ProgramOwner, verifierLog?: string): BpfProgram {
     return new BpfProgram(nativeProgram, owner, verifierLog);
+  }
+
+  /**
+   * Opens a pinned program.
+   *
+   * @throws EbpfError `ERR_EBPF_PIN_KIND` where something else is pinned there; ENOENT, `ERR_EBPF_NO_BPFFS`
+   */
+  static fromPin(path: string): BpfProgram {
+    return BpfProgram.#opened(openPin(path, 'program').handle);
+  }
+
+  /**
+   * A program of any process, by the kernel's number.
+   *
+   * @throws EbpfError ENOENT where there is none
+   * @throws EbpfPermissionError without CAP_SYS_ADMIN
+   */
+  static fromId(id: number): BpfProgram {
+    return BpfProgram.#opened(openId('program', id, () => native().programById(id)));
+  }
+
+  /**
+   * Every program on this machine, whoever loaded it.
+   *
+   * @throws EbpfPermissionError without CAP_SYS_ADMIN
+   */
+  static list(): ProgramListing[] {
+    try {
+      return native().programs();
+    } catch (error) {
+      throw byIdFailure('list the programs', error);
+    }
+  }
+
+  static #opened(handle: NativeProgram): BpfProgram {
+    try {
+      const program = new BpfProgram(handle, { links: new Set() }, undefined);
+      warnIfForgotten(program, `the BPF program ${program.name}`);
+      return program;
+    } catch (error) {
+      handle.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Attaches the program where its SEC() says: `tp/sched/sched_switch`, `raw_tp/sys_enter`, `kprobe/do_unlinkat`, …
+   *
+   * @throws EbpfAttachError `ERR_EBPF_NO_TARGET` where the section names none, `ERR_EBPF_NO_TRACEPOINT`
+   * @throws EbpfNotSupportedError where the kernel lacks what it takes, or tracefs is not mounted
+   * @throws EbpfPermissionError naming what the process lacks
+   * @example
+   * using object = await loadObject('trace.bpf.o');
+   * using link = object.program('on_switch').attach();
+   */
+  attach(): BpfLink {
+    const at = sectionTarget(this);
+    if (at.kind === 'tp' || at.kind === 'tracepoint') {
+      const slash = at.target.indexOf('/');
+      return this.attachTracepoint(at.target.slice(0, Math.max(slash, 0)), at.target.slice(slash + 1));
+    }
+    return this.#attach(at, () => this.native.attach());
+  }
+
+  /**
+   * Attaches to a tracepoint, by the two names that it has below events/ in tracefs.
+   *
+   * @param options.cookie what bpf_get_attach_cookie() gives the program (kernel 5.15)
+   * @throws EbpfAttachError `ERR_EBPF_NO_TRACEPOINT` with the nearest names
+   * @throws EbpfNotSupportedError where tracefs is not mounted
+   */
+  attachTracepoint(category: string, name: string, options: { cookie?: bigint } = {}): BpfLink {
+    const number = tracepointNumber(`attach ${this.name} to ${category}/${name}`, category, name);
+    const at = { kind: 'tracepoint', target: `${category}/${name}` };
+    return this.#attach(at, () => this.native.attachTracepoint(number, options.cookie));
+  }
+
+  /**
+   * Attaches to a tracepoint before its arguments are made into a record: cheaper, and without tracefs.
+   *
+   * @throws EbpfAttachError `ERR_EBPF_NO_TRACEPOINT`
+   */
+  attachRawTracepoint(name: string): BpfLink {
+    return this.#attach({ kind: 'raw_tracepoint', target: name }, () =>
+      this.native.attachRawTracepoint(name),
+    );
+  }
+
+  #attach(at: SectionTarget, attempt: () => NativeLink): BpfLink {
+    let nativeLink: NativeLink;
+    try {
+      nativeLink = attempt();
+    } catch (error) {
+      throw attachFailure(`attach ${this.name} to ${at.target}`, this.name, at, error);
+    }
+    const links = this.#owner.links;
+    try {
+      const link = new BpfLink({
+        ...{
+          native: nativeLink,
+          program: this,
+          kind: nativeLink.info().type,
+          target: at.target,
+          owner: 'fd',
+        },
+        onClose: (closed) => links.delete(closed),
+      });
+      links.add(link);
+      return link;
+    } catch (error) {
+      nativeLink.close();
+      throw error;
+    }
   }
 
   /**
@@ -221,8 +347,18 @@ export class BpfProgram implements Disposable {
     }
   }
 
+  /**
+   * Gives the program a name in the BPF file system, which keeps it in the kernel when nobody else does.
+   *
+   * @throws EbpfError EEXIST where the name is taken, `ERR_EBPF_PIN_NAME`, `ERR_EBPF_NO_BPFFS`
+   */
+  pin(path: string): void {
+    pin(this.native, `program ${this.name}`, path);
+  }
+
   /** Gives the handle up. The program lives on while a link, a pin or another handle holds it. */
   close(): void {
+    closedInTime(this);
     this.native.close();
   }
 

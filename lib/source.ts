@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { type FileHandle, open, realpath } from 'node:fs/promises';
+import { basename, isAbsolute, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EbpfValidationError } from './errors.ts';
 import type { Bytes } from './map.ts';
@@ -79,6 +79,22 @@ export function sourcePath(source: Source): string | undefined {
   throw new TypeError(
     `Expected a path, a file: URL or a Uint8Array for source but received ${typeof source}`,
   );
+}
+
+/** `source` with its path resolved in `folder`; one that leads out of it is refused. */
+export async function inFolder(folder: string | undefined, source: Source): Promise<Source> {
+  const path = sourcePath(source);
+  if (folder === undefined || path === undefined) return source;
+  const full = resolve(folder, path);
+  try {
+    // Links are followed first: a link inside may lead out.
+    const inside = relative(await realpath(folder), await realpath(full));
+    if (inside !== '..' && !inside.startsWith('../') && !isAbsolute(inside)) return full;
+  } catch {
+    return full; // reading it will say what is wrong
+  }
+  const message = `outside the programs directory ${folder}`;
+  throw invalidObject([{ rule: 'file-outside', level: 'error', place: path, message }]);
 }
 
 function fromBytes(bytes: Bytes, limit: number): SourceBytes {

@@ -10,6 +10,7 @@
 #include "object.h"
 #include "privileges.h"
 #include "probe.h"
+#include "pin.h"
 #include "program.h"
 #include "tc.h"
 #include "stats.h"
@@ -82,6 +83,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports)
 	DefineProgramFunctions(env, exports);
 	DefineMapFunctions(env, exports);
 	DefineLinkFunctions(env, exports);
+	DefinePinFunctions(env, exports);
 	DefineInterfaceFunctions(env, exports);
 	DefineTcFunctions(env, exports);
 	DefineInspectFunctions(env, exports);

@@ -68,6 +68,24 @@ bool ReadUint32(napi_env env, napi_value value, const char *name, uint32_t *out)
 	return true;
 }
 
+bool ReadOptionalUint64(napi_env env, napi_value value, const char *name, std::optional<uint64_t> *out)
+{
+	out->reset();
+	if (IsAbsent(env, value))
+		return true;
+	uint64_t number;
+	bool lossless = false;
+	if (napi_get_value_bigint_uint64(env, value, &number, &lossless) != napi_ok)
+		return Refuse(env, name, "a bigint");
+	if (!lossless) {
+		std::string message = std::string("Expected a bigint from 0 to 2^64 - 1 for ") + name;
+		napi_throw_range_error(env, "ERR_OUT_OF_RANGE", message.c_str());
+		return false;
+	}
+	*out = number;
+	return true;
+}
+
 bool ReadString(napi_env env, napi_value value, const char *name, std::string *out)
 {
 	size_t length = 0;

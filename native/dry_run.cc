@@ -2,8 +2,8 @@
 #include "dry_run.h"
 
 #include "arguments.h"
+#include "load.h"
 #include "log.h"
-#include "object.h"
 #include "options.h"
 
 #include <bpf/bpf.h>

@@ -5,6 +5,7 @@
 #include "arguments.h"
 #include "examination.h"
 #include "kernel_helpers.h"
+#include "globals.h"
 #include "log.h"
 
 #include <bpf/btf.h>
@@ -217,6 +218,7 @@ Napi::Object Describe(Napi::Env env, const Examination &examined)
 	result.Set("log", Strings(env, examined.log));
 	result.Set("programs", DescribePrograms(env, examined));
 	result.Set("maps", DescribeMaps(env, examined));
+	result.Set("globals", DescribeGlobals(env, examined.object.get()));
 	return result;
 }
 

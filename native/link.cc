@@ -4,8 +4,10 @@
 #include "arguments.h"
 #include "handle.h"
 #include "interface.h"
+#include "link_target.h"
 #include "log.h"
 #include "options.h"
+#include "pin.h"
 #include "program.h"
 
 #include <bpf/bpf.h>
@@ -26,13 +28,14 @@ int GetInfo(int fd, struct bpf_link_info *out)
 	return bpf_link_get_info_by_fd(fd, out, &length);
 }
 
-Napi::Object ToObject(Napi::Env env, const struct bpf_link_info &link_info)
+Napi::Object ToObject(Napi::Env env, int fd, const struct bpf_link_info &link_info)
 {
 	Napi::Object result = Napi::Object::New(env);
 	const char *type = libbpf_bpf_link_type_str(static_cast<enum bpf_link_type>(link_info.type));
 	result.Set("type", type ? std::string(type) : std::to_string(link_info.type));
 	result.Set("id", link_info.id);
 	result.Set("programId", link_info.prog_id);
+	result.Set("target", LinkTarget(fd, link_info));
 	if (link_info.type == BPF_LINK_TYPE_XDP)
 		result.Set("ifindex", link_info.xdp.ifindex);
 	else if (link_info.type == BPF_LINK_TYPE_TCX)
@@ -49,20 +52,38 @@ Napi::Value Links(const Napi::CallbackInfo &info)
 	while ((error = bpf_link_get_next_id(id, &id)) == 0) {
 		UniqueFd fd(bpf_link_get_fd_by_id(id));
 		struct bpf_link_info link_info;
-		// One that went away between its id and its descriptor is not listed.
-		if (!fd.valid() && errno == ENOENT)
+		// One that went away between its id and its descriptor is not listed, nor one that is still
+		// being made (kernel/bpf/syscall.c, bpf_link_by_id).
+		if (!fd.valid() && (errno == ENOENT || errno == EAGAIN))
 			continue;
 		error = fd.valid() ? GetInfo(fd.get(), &link_info) : -errno;
 		if (error)
 			break;
-		result.Set(count++, ToObject(env, link_info));
+		result.Set(count++, ToObject(env, fd.get(), link_info));
 	}
 	if (error != -ENOENT)
 		return Failure::FromErrno(error, "bpf_link_get_next_id").Throw(env);
 	return result;
 }
 
+Napi::Value LinkById(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	uint32_t id;
+	if (!ReadUint32(env, info[0], "id", &id))
+		return env.Undefined();
+	UniqueFd fd(bpf_link_get_fd_by_id(id));
+	if (!fd.valid())
+		return Failure::FromErrno(errno, "bpf_link_get_fd_by_id").Throw(env);
+	return Link::New(env, std::move(fd));
+}
+
 } // namespace
+
+void LibbpfLinkCloser::operator()(struct bpf_link *link) const
+{
+	bpf_link__destroy(link);
+}
 
 std::optional<Failure> XdpNetlink::Set(int program_fd, int expected_fd)
 {
@@ -113,6 +134,7 @@ Napi::Function Link::Define(Napi::Env env)
 	                   {
 	                           InstanceMethod("info", &Link::Info),
 	                           InstanceMethod("update", &Link::Update),
+	                           InstanceMethod("pin", &Link::Pin),
 	                           InstanceMethod("detach", &Link::Detach),
 	                           InstanceMethod("close", &Link::Close),
 	                   });
@@ -120,12 +142,42 @@ Napi::Function Link::Define(Napi::Env env)
 
 Napi::Value Link::New(Napi::Env env, UniqueFd fd)
 {
-	return Construct<Link>(env, LinkInit{std::move(fd), nullptr});
+	LinkInit init;
+	init.fd = std::move(fd);
+	return Construct<Link>(env, std::move(init));
 }
 
 Napi::Value Link::New(Napi::Env env, std::unique_ptr<NetlinkAttachment> netlink)
 {
-	return Construct<Link>(env, LinkInit{UniqueFd(), std::move(netlink)});
+	LinkInit init;
+	init.netlink = std::move(netlink);
+	return Construct<Link>(env, std::move(init));
+}
+
+Napi::Value Link::New(Napi::Env env, UniqueFd fd, uint32_t program_id)
+{
+	LinkInit init;
+	init.fd = std::move(fd);
+	init.program_id = program_id;
+	return Construct<Link>(env, std::move(init));
+}
+
+Napi::Value Link::New(Napi::Env env, LibbpfLink link, uint32_t program_id)
+{
+	// A USDT link is many probes and says 0, which is somebody else's: no descriptor of libbpf's is
+	// below 3.
+	int fd = bpf_link__fd(link.get());
+	struct bpf_link_info link_info;
+	if (fd > 2 && GetInfo(fd, &link_info) == 0 && link_info.type != BPF_LINK_TYPE_PERF_EVENT) {
+		UniqueFd own = UniqueFd::Duplicate(fd);
+		if (!own.valid())
+			return Failure::FromErrno(errno, "dup").Throw(env);
+		return New(env, std::move(own)); // libbpf's own is closed, and ours keeps the attachment
+	}
+	LinkInit init;
+	init.probe = std::move(link);
+	init.program_id = program_id;
+	return Construct<Link>(env, std::move(init));
 }
 
 Link::Link(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Link>(info), env_(info.Env())
@@ -135,6 +187,8 @@ Link::Link(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Link>(info), env_(
 		return;
 	fd_ = std::move(init.fd);
 	netlink_ = std::move(init.netlink);
+	probe_ = std::move(init.probe);
+	program_id_ = init.program_id;
 	if (netlink_)
 		Addon::Of(env_).Track(this);
 }
@@ -155,7 +209,14 @@ void Link::Release()
 	fd_.Reset();
 }
 
-// info(): { type, programId, id?, ifindex?, priority?, handle? }; programId 0: nothing is attached there now.
+int Link::fd() const
+{
+	int fd = probe_ ? bpf_link__fd(probe_.get()) : fd_.get();
+	return fd > 2 ? fd : -1;
+}
+
+// info(): { type, programId, id?, target?, ifindex?, priority?, handle? }; programId 0: nothing is attached
+// there now.
 Napi::Value Link::Info(const Napi::CallbackInfo &info)
 {
 	Napi::Env env = info.Env();
@@ -173,10 +234,16 @@ Napi::Value Link::Info(const Napi::CallbackInfo &info)
 		return result;
 	}
 	struct bpf_link_info link_info;
-	int error = GetInfo(fd_.get(), &link_info);
+	int error = fd() >= 0 ? GetInfo(fd(), &link_info) : -EINVAL;
+	if (error == -EINVAL && program_id_) {
+		Napi::Object result = Napi::Object::New(env);
+		result.Set("type", "perf_event");
+		result.Set("programId", program_id_);
+		return result;
+	}
 	if (error)
 		return Failure::FromErrno(error, "bpf_link_get_info_by_fd").Throw(env);
-	return ToObject(env, link_info);
+	return ToObject(env, fd(), link_info);
 }
 
 // update(program, expected | undefined)
@@ -201,6 +268,8 @@ Napi::Value Link::Update(const Napi::CallbackInfo &info)
 		netlink_->program = std::move(next);
 		return env.Undefined();
 	}
+	if (program_id_)
+		return Failure::FromErrno(EOPNOTSUPP, "bpf_link_update").Throw(env);
 	Zeroed<struct bpf_link_update_opts> opts;
 	if (expected) {
 		opts.flags = BPF_F_REPLACE;
@@ -210,6 +279,16 @@ Napi::Value Link::Update(const Napi::CallbackInfo &info)
 	if (error)
 		return Failure::FromErrno(error, "bpf_link_update").Throw(env);
 	return env.Undefined();
+}
+
+// pin(path). What has no bpf_link, or needs more than its link, cannot outlive the process this way.
+Napi::Value Link::Pin(const Napi::CallbackInfo &info)
+{
+	if (!open())
+		return ThrowClosed(info.Env(), "link");
+	if (netlink_ || probe_)
+		return Failure::FromErrno(EOPNOTSUPP, "bpf_obj_pin").Throw(info.Env());
+	return node_ebpf::Pin(info, fd_.get());
 }
 
 // detach(): whatever comes, the handle stays usable for close().
@@ -227,7 +306,7 @@ Napi::Value Link::Detach(const Napi::CallbackInfo &info)
 	}
 	// BPF_LINK_DETACH (5.9) takes effect before it returns; the last close of a descriptor may be
 	// deferred.
-	int error = bpf_link_detach(fd_.get());
+	int error = program_id_ ? -EOPNOTSUPP : bpf_link_detach(fd_.get());
 	if (error)
 		return Failure::FromErrno(error, "bpf_link_detach").Throw(env);
 	return env.Undefined();
@@ -237,6 +316,7 @@ Napi::Value Link::Detach(const Napi::CallbackInfo &info)
 Napi::Value Link::Close(const Napi::CallbackInfo &info)
 {
 	fd_.Reset();
+	probe_.reset();
 	if (netlink_) {
 		Addon::Of(info.Env()).Forget(this);
 		netlink_.reset();
@@ -247,6 +327,7 @@ Napi::Value Link::Close(const Napi::CallbackInfo &info)
 void DefineLinkFunctions(Napi::Env env, Napi::Object exports)
 {
 	exports.Set("links", Napi::Function::New(env, Links, "links"));
+	exports.Set("linkById", Napi::Function::New(env, LinkById, "linkById"));
 }
 
 } // namespace node_ebpf

@@ -7,6 +7,8 @@
 #include <memory>
 #include <optional>
 
+struct bpf_link;
+
 namespace node_ebpf
 {
 
@@ -39,10 +41,20 @@ struct XdpNetlink final : NetlinkAttachment {
 	std::optional<Failure> ProgramId(uint32_t *out) const override;
 };
 
-// One of the two.
+struct LibbpfLinkCloser {
+	void operator()(struct bpf_link *link) const;
+};
+using LibbpfLink = std::unique_ptr<struct bpf_link, LibbpfLinkCloser>;
+
+// One of the three.
 struct LinkInit {
 	UniqueFd fd;
 	std::unique_ptr<NetlinkAttachment> netlink;
+	// A probe is more than one descriptor: libbpf's link owns all of them, and `fd` is empty.
+	LibbpfLink probe;
+	// Of a perf event or a probe: what info() says where the kernel has no link to ask. Such a link can
+	// be neither updated nor detached, it ends by closing.
+	uint32_t program_id = 0;
 };
 
 class Link : public Napi::ObjectWrap<Link>
@@ -51,6 +63,9 @@ public:
 	static Napi::Function Define(Napi::Env env);
 	static Napi::Value New(Napi::Env env, UniqueFd fd);
 	static Napi::Value New(Napi::Env env, std::unique_ptr<NetlinkAttachment> netlink);
+	// An attachment that may have no bpf_link: a perf event (before 5.15).
+	static Napi::Value New(Napi::Env env, UniqueFd fd, uint32_t program_id);
+	static Napi::Value New(Napi::Env env, LibbpfLink link, uint32_t program_id);
 
 	explicit Link(const Napi::CallbackInfo &info);
 	~Link() override;
@@ -59,18 +74,22 @@ public:
 	void Release();
 
 private:
-	bool open() const { return fd_.valid() || netlink_; }
+	bool open() const { return fd_.valid() || netlink_ || probe_; }
+	int fd() const;
 	Napi::Value Info(const Napi::CallbackInfo &info);
 	Napi::Value Update(const Napi::CallbackInfo &info);
+	Napi::Value Pin(const Napi::CallbackInfo &info);
 	Napi::Value Detach(const Napi::CallbackInfo &info);
 	Napi::Value Close(const Napi::CallbackInfo &info);
 
 	Napi::Env env_;
 	UniqueFd fd_;
 	std::unique_ptr<NetlinkAttachment> netlink_;
+	LibbpfLink probe_;
+	uint32_t program_id_ = 0;
 };
 
-// JS: links(): every link on this machine (needs CAP_SYS_ADMIN)
+// JS: links(): every link on this machine, linkById(id) (both need CAP_SYS_ADMIN)
 void DefineLinkFunctions(Napi::Env env, Napi::Object exports);
 
 } // namespace node_ebpf

@@ -2,6 +2,8 @@
 #include "map.h"
 
 #include "handle.h"
+#include "pin.h"
+#include "type_tags.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -64,6 +66,70 @@ FdInfo ReadFdInfo(int fd)
 	return result;
 }
 
+std::string TypeName(uint32_t type)
+{
+	const char *name = libbpf_bpf_map_type_str(static_cast<enum bpf_map_type>(type));
+	return name ? name : std::to_string(type);
+}
+
+int GetInfo(int fd, struct bpf_map_info *out)
+{
+	*out = {};
+	uint32_t length = sizeof *out;
+	return bpf_map_get_info_by_fd(fd, out, &length);
+}
+
+Napi::Object ToObject(Napi::Env env, int fd, const struct bpf_map_info &map_info)
+{
+	FdInfo fd_info = ReadFdInfo(fd);
+	Napi::Object result = Napi::Object::New(env);
+	result.Set("name", map_info.name);
+	result.Set("type", TypeName(map_info.type));
+	result.Set("id", map_info.id);
+	result.Set("keySize", map_info.key_size);
+	result.Set("valueSize", map_info.value_size);
+	result.Set("maxEntries", map_info.max_entries);
+	result.Set("flags", map_info.map_flags);
+	result.Set("btf", map_info.btf_id != 0);
+	result.Set("frozen", fd_info.frozen);
+	result.Set("memoryBytes", static_cast<double>(fd_info.memory_bytes));
+	return result;
+}
+
+Napi::Value Maps(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	Napi::Array result = Napi::Array::New(env);
+	uint32_t id = 0, count = 0;
+	int error;
+	while ((error = bpf_map_get_next_id(id, &id)) == 0) {
+		UniqueFd fd(bpf_map_get_fd_by_id(id));
+		struct bpf_map_info map_info;
+		// One that went away between its id and its descriptor is not listed.
+		if (!fd.valid() && errno == ENOENT)
+			continue;
+		error = fd.valid() ? GetInfo(fd.get(), &map_info) : -errno;
+		if (error)
+			break;
+		result.Set(count++, ToObject(env, fd.get(), map_info));
+	}
+	if (error != -ENOENT)
+		return Failure::FromErrno(error, "bpf_map_get_next_id").Throw(env);
+	return result;
+}
+
+Napi::Value MapById(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	uint32_t id;
+	if (!ReadUint32(env, info[0], "id", &id))
+		return env.Undefined();
+	UniqueFd fd(bpf_map_get_fd_by_id(id));
+	if (!fd.valid())
+		return Failure::FromErrno(errno, "bpf_map_get_fd_by_id").Throw(env);
+	return Map::New(env, std::move(fd), "");
+}
+
 Napi::Value PossibleCpus(const Napi::CallbackInfo &info)
 {
 	int cpus = libbpf_num_possible_cpus();
@@ -96,6 +162,7 @@ Napi::Function Map::Define(Napi::Env env)
 	                           raw("nextKey", NextKey),
 	                           InstanceMethod("describe", &Map::Describe),
 	                           InstanceMethod("info", &Map::Info),
+	                           InstanceMethod("pin", &Map::Pin),
 	                           InstanceMethod("close", &Map::Close),
 	                   });
 }
@@ -105,15 +172,28 @@ Napi::Value Map::New(Napi::Env env, UniqueFd fd, std::string name)
 	return Construct<Map>(env, MapInit{std::move(fd), std::move(name)});
 }
 
+Map *Map::FromValue(Napi::Env env, Napi::Value value)
+{
+	if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kMapTag)) {
+		Napi::TypeError::New(env, "Expected a map").ThrowAsJavaScriptException();
+		return nullptr;
+	}
+	Map *map = Unwrap(value.As<Napi::Object>());
+	if (!map->fd_.valid()) {
+		ThrowClosed(env, "map");
+		return nullptr;
+	}
+	return map;
+}
+
 Map::Map(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Map>(info)
 {
 	Napi::Env env = info.Env();
 	MapInit init;
 	if (!TakeInit(info, &init))
 		return;
-	struct bpf_map_info map_info = {};
-	uint32_t length = sizeof map_info;
-	int error = bpf_map_get_info_by_fd(init.fd.get(), &map_info, &length);
+	struct bpf_map_info map_info;
+	int error = GetInfo(init.fd.get(), &map_info);
 	int cpus = libbpf_num_possible_cpus();
 	if (error || cpus < 0) {
 		Failure::FromErrno(error ? error : cpus,
@@ -121,6 +201,7 @@ Map::Map(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Map>(info)
 		        .Throw(env);
 		return;
 	}
+	info.This().As<Napi::Object>().TypeTag(&kMapTag);
 	fd_ = std::move(init.fd);
 	name_ = init.name.empty() ? map_info.name : std::move(init.name);
 	type_ = map_info.type;
@@ -215,9 +296,8 @@ Napi::Value Map::Describe(const Napi::CallbackInfo &info)
 	if (!fd_.valid())
 		return ThrowClosed(env, "map");
 	Napi::Object result = Napi::Object::New(env);
-	const char *type = libbpf_bpf_map_type_str(static_cast<enum bpf_map_type>(type_));
 	result.Set("name", name_);
-	result.Set("type", type ? std::string(type) : std::to_string(type_));
+	result.Set("type", TypeName(type_));
 	result.Set("id", id_);
 	result.Set("fd", fd_.get());
 	result.Set("keySize", key_size_);
@@ -228,23 +308,24 @@ Napi::Value Map::Describe(const Napi::CallbackInfo &info)
 	return result;
 }
 
-// info(): what does.
+// info(): what does, and the rest again, all as the kernel has it now.
 Napi::Value Map::Info(const Napi::CallbackInfo &info)
 {
 	Napi::Env env = info.Env();
 	if (!fd_.valid())
 		return ThrowClosed(env, "map");
-	struct bpf_map_info map_info = {};
-	uint32_t length = sizeof map_info;
-	int error = bpf_map_get_info_by_fd(fd_.get(), &map_info, &length);
+	struct bpf_map_info map_info;
+	int error = GetInfo(fd_.get(), &map_info);
 	if (error)
 		return Failure::FromErrno(error, "bpf_map_get_info_by_fd").Throw(env);
-	FdInfo fd_info = ReadFdInfo(fd_.get());
-	Napi::Object result = Napi::Object::New(env);
-	result.Set("btf", map_info.btf_id != 0);
-	result.Set("frozen", fd_info.frozen);
-	result.Set("memoryBytes", static_cast<double>(fd_info.memory_bytes));
-	return result;
+	return ToObject(env, fd_.get(), map_info);
+}
+
+Napi::Value Map::Pin(const Napi::CallbackInfo &info)
+{
+	if (!fd_.valid())
+		return ThrowClosed(info.Env(), "map");
+	return node_ebpf::Pin(info, fd_.get());
 }
 
 Napi::Value Map::Close(const Napi::CallbackInfo &info)
@@ -256,6 +337,8 @@ Napi::Value Map::Close(const Napi::CallbackInfo &info)
 void DefineMapFunctions(Napi::Env env, Napi::Object exports)
 {
 	exports.Set("possibleCpus", Napi::Function::New(env, PossibleCpus, "possibleCpus"));
+	exports.Set("maps", Napi::Function::New(env, Maps, "maps"));
+	exports.Set("mapById", Napi::Function::New(env, MapById, "mapById"));
 }
 
 } // namespace node_ebpf

@@ -21,7 +21,11 @@ public:
 	// Reads the map's shape from the kernel; a Failure is thrown as a JS error and the result is empty.
 	static Napi::Value New(Napi::Env env, UniqueFd fd, std::string name);
 
+	// The map that `value` wraps, open; null with an error pending otherwise.
+	static Map *FromValue(Napi::Env env, Napi::Value value);
+
 	explicit Map(const Napi::CallbackInfo &info);
+	int fd() const { return fd_.get(); }
 
 private:
 	// The hot calls are raw Node-API: ObjectWrap's dispatch alone costs 5 to 8 times theirs.
@@ -32,6 +36,7 @@ private:
 
 	Napi::Value Describe(const Napi::CallbackInfo &info);
 	Napi::Value Info(const Napi::CallbackInfo &info);
+	Napi::Value Pin(const Napi::CallbackInfo &info);
 	Napi::Value Close(const Napi::CallbackInfo &info);
 
 	UniqueFd fd_;
@@ -45,7 +50,7 @@ private:
 	size_t slot_size_ = 0; // what one lookup writes
 };
 
-// JS: possibleCpus()
+// JS: possibleCpus(), maps(): every map on this machine, mapById(id) (both need CAP_SYS_ADMIN)
 void DefineMapFunctions(Napi::Env env, Napi::Object exports);
 
 } // namespace node_ebpf

@@ -7,6 +7,8 @@
 #include "log.h"
 #include "options.h"
 #include "netns.h"
+#include "perf_event.h"
+#include "pin.h"
 #include "type_tags.h"
 
 #include <bpf/bpf.h>
@@ -63,6 +65,16 @@ bool ReadXdpMode(napi_env env, napi_value value, uint32_t *out)
 	return true;
 }
 
+Napi::Object ToObject(Napi::Env env, const struct bpf_prog_info &prog_info)
+{
+	Napi::Object result = Napi::Object::New(env);
+	result.Set("id", prog_info.id);
+	result.Set("name", prog_info.name);
+	result.Set("type", TypeName(prog_info.type));
+	result.Set("tag", Hex(prog_info.tag, sizeof prog_info.tag));
+	return result;
+}
+
 // programInfo(id): what the kernel knows of any program on this machine (needs CAP_SYS_ADMIN).
 Napi::Value ProgramInfo(const Napi::CallbackInfo &info)
 {
@@ -77,12 +89,42 @@ Napi::Value ProgramInfo(const Napi::CallbackInfo &info)
 	int error = GetInfo(fd.get(), &prog_info);
 	if (error)
 		return Failure::FromErrno(error, "bpf_prog_get_info_by_fd").Throw(env);
-	Napi::Object result = Napi::Object::New(env);
-	result.Set("id", prog_info.id);
-	result.Set("name", prog_info.name);
-	result.Set("type", TypeName(prog_info.type));
-	result.Set("tag", Hex(prog_info.tag, sizeof prog_info.tag));
+	return ToObject(env, prog_info);
+}
+
+Napi::Value Programs(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	Napi::Array result = Napi::Array::New(env);
+	uint32_t id = 0, count = 0;
+	int error;
+	while ((error = bpf_prog_get_next_id(id, &id)) == 0) {
+		UniqueFd fd(bpf_prog_get_fd_by_id(id));
+		struct bpf_prog_info prog_info;
+		// One that went away between its id and its descriptor is not listed.
+		if (!fd.valid() && errno == ENOENT)
+			continue;
+		error = fd.valid() ? GetInfo(fd.get(), &prog_info) : -errno;
+		if (error)
+			break;
+		result.Set(count++, ToObject(env, prog_info));
+	}
+	if (error != -ENOENT)
+		return Failure::FromErrno(error, "bpf_prog_get_next_id").Throw(env);
 	return result;
+}
+
+Napi::Value ProgramById(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	uint32_t id;
+	if (!ReadUint32(env, info[0], "id", &id))
+		return env.Undefined();
+	ProgramInit init;
+	init.fd = UniqueFd(bpf_prog_get_fd_by_id(id));
+	if (!init.fd.valid())
+		return Failure::FromErrno(errno, "bpf_prog_get_fd_by_id").Throw(env);
+	return Program::New(env, std::move(init));
 }
 
 // programExists(id): asked through the id before it, so that no reference is taken, not even for a moment.
@@ -112,15 +154,17 @@ Napi::Function Program::Define(Napi::Env env)
 	                           InstanceMethod("attachXdpNetlink", &Program::AttachXdpNetlink),
 	                           InstanceMethod("attachTcx", &Program::AttachTcx),
 	                           InstanceMethod("attachClsact", &Program::AttachClsact),
+	                           InstanceMethod("attach", &Program::Attach),
+	                           InstanceMethod("attachTracepoint", &Program::AttachTracepoint),
+	                           InstanceMethod("attachRawTracepoint", &Program::AttachRawTracepoint),
+	                           InstanceMethod("pin", &Program::Pin),
 	                           InstanceMethod("close", &Program::Close),
 	                   });
 }
 
-Napi::Value Program::New(Napi::Env env, UniqueFd fd, std::string name, std::string section,
-                         size_t instructions)
+Napi::Value Program::New(Napi::Env env, ProgramInit init)
 {
-	return Construct<Program>(
-	        env, ProgramInit{std::move(fd), std::move(name), std::move(section), instructions});
+	return Construct<Program>(env, std::move(init));
 }
 
 Program *Program::FromValue(Napi::Env env, Napi::Value value)
@@ -146,6 +190,8 @@ Program::Program(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Program>(inf
 	fd_ = std::move(init.fd);
 	name_ = std::move(init.name);
 	section_ = std::move(init.section);
+	object_ = std::move(init.object);
+	program_ = init.program;
 	instructions_ = init.instructions;
 }
 
@@ -278,9 +324,70 @@ Napi::Value Program::AttachXdpNetlink(const Napi::CallbackInfo &info)
 	return Link::New(env, std::move(hook));
 }
 
+// attach(): as its SEC() says.
+Napi::Value Program::Attach(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!fd_.valid())
+		return ThrowClosed(env, "program");
+	struct bpf_prog_info prog_info;
+	int error = program_ ? GetInfo(fd_.get(), &prog_info) : -EOPNOTSUPP;
+	if (error)
+		return Failure::FromErrno(error, "bpf_program__attach").Throw(env);
+	LogCapture capture;
+	LibbpfLink link(bpf_program__attach(program_));
+	if (!link)
+		return Failure::FromErrno(errno, "bpf_program__attach", capture.Take()).Throw(env);
+	return Link::New(env, std::move(link), prog_info.id);
+}
+
+// attachTracepoint(number, cookie | undefined): `number` is what tracefs gives the tracepoint.
+Napi::Value Program::AttachTracepoint(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!fd_.valid())
+		return ThrowClosed(env, "program");
+	uint32_t number;
+	std::optional<uint64_t> cookie;
+	if (!ReadUint32(env, info[0], "tracepoint", &number) ||
+	    !ReadOptionalUint64(env, info[1], "cookie", &cookie))
+		return env.Undefined();
+	struct bpf_prog_info prog_info;
+	int error = GetInfo(fd_.get(), &prog_info);
+	if (error)
+		return Failure::FromErrno(error, "bpf_prog_get_info_by_fd").Throw(env);
+	UniqueFd fd;
+	if (auto failure = AttachToTracepoint(fd_.get(), number, cookie, &fd))
+		return failure->Throw(env);
+	return Link::New(env, std::move(fd), prog_info.id);
+}
+
+Napi::Value Program::AttachRawTracepoint(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!fd_.valid())
+		return ThrowClosed(env, "program");
+	std::string name;
+	if (!ReadString(env, info[0], "name", &name))
+		return env.Undefined();
+	UniqueFd fd(bpf_raw_tracepoint_open(name.c_str(), fd_.get()));
+	if (!fd.valid())
+		return Failure::FromErrno(errno, "bpf_raw_tracepoint_open").Throw(env);
+	return Link::New(env, std::move(fd));
+}
+
+Napi::Value Program::Pin(const Napi::CallbackInfo &info)
+{
+	if (!fd_.valid())
+		return ThrowClosed(info.Env(), "program");
+	return node_ebpf::Pin(info, fd_.get());
+}
+
 Napi::Value Program::Close(const Napi::CallbackInfo &info)
 {
 	fd_.Reset();
+	program_ = nullptr;
+	object_.reset();
 	return info.Env().Undefined();
 }
 
@@ -288,6 +395,8 @@ void DefineProgramFunctions(Napi::Env env, Napi::Object exports)
 {
 	exports.Set("programInfo", Napi::Function::New(env, ProgramInfo, "programInfo"));
 	exports.Set("programExists", Napi::Function::New(env, ProgramExists, "programExists"));
+	exports.Set("programs", Napi::Function::New(env, Programs, "programs"));
+	exports.Set("programById", Napi::Function::New(env, ProgramById, "programById"));
 }
 
 } // namespace node_ebpf

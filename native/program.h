@@ -3,15 +3,22 @@
 #include "errors.h"
 #include "unique_fd.h"
 
+#include <memory>
 #include <string>
+
+struct bpf_object;
+struct bpf_program;
 
 namespace node_ebpf
 {
 
 struct ProgramInit {
 	UniqueFd fd;
-	std::string name;        // libbpf's; the kernel's own is cut at 15 characters
-	std::string section;     // empty for one that came from an id
+	std::string name;    // libbpf's; the kernel's own is cut at 15 characters
+	std::string section; // empty for one that came from a pin or an id
+	// libbpf's view of it, for attach(); the object lives as long as a program of it does.
+	std::shared_ptr<struct bpf_object> object;
+	struct bpf_program *program = nullptr;
 	size_t instructions = 0; // given to the kernel by libbpf; 0 where that was not us
 };
 
@@ -19,8 +26,7 @@ class Program : public Napi::ObjectWrap<Program>
 {
 public:
 	static Napi::Function Define(Napi::Env env);
-	static Napi::Value New(Napi::Env env, UniqueFd fd, std::string name, std::string section,
-	                       size_t instructions = 0);
+	static Napi::Value New(Napi::Env env, ProgramInit init);
 	// The program that `value` wraps, open; null with an error pending otherwise.
 	static Program *FromValue(Napi::Env env, Napi::Value value);
 
@@ -36,15 +42,21 @@ private:
 	// tc.cc
 	Napi::Value AttachTcx(const Napi::CallbackInfo &info);
 	Napi::Value AttachClsact(const Napi::CallbackInfo &info);
+	Napi::Value Attach(const Napi::CallbackInfo &info);
+	Napi::Value AttachTracepoint(const Napi::CallbackInfo &info);
+	Napi::Value AttachRawTracepoint(const Napi::CallbackInfo &info);
+	Napi::Value Pin(const Napi::CallbackInfo &info);
 	Napi::Value Close(const Napi::CallbackInfo &info);
 
 	UniqueFd fd_;
 	std::string name_;
 	std::string section_;
+	std::shared_ptr<struct bpf_object> object_;
+	struct bpf_program *program_ = nullptr;
 	size_t instructions_ = 0;
 };
 
-// JS: programInfo(id), programExists(id)
+// JS: programInfo(id), programExists(id), programs(), programById(id)
 void DefineProgramFunctions(Napi::Env env, Napi::Object exports);
 
 } // namespace node_ebpf

@@ -45,6 +45,13 @@ export const programIds = (): Set<number> => ids('prog');
 export const mapIds = (): Set<number> => ids('map');
 export const linkIds = (): Set<number> => ids('link');
 
+/** The links of these programs. */
+export function linksOf(programs: readonly number[]): number[] {
+  return list('link')
+    .filter(({ prog_id }) => programs.includes(prog_id ?? 0))
+    .map(({ id }) => id);
+}
+
 export function programExists(id: number): boolean {
   return programIds().has(id);
 }
@@ -102,6 +109,19 @@ const OUR_NAMES: ReadonlySet<string> = new Set([
   ...['xdp_counter', 'packet_counters'],
   ...['odd_value', 'odd_array', 'odd_percpu_hash', 'odd_hash'],
   ...['tc_count', 'tc_frames'],
+  ...['raw_enter', 'btf_enter', 'tp_enter', 'probe', 'unattached', 'hits'],
+  ...[
+    'answering',
+    'on_btf',
+    'table',
+    'twin',
+    'configured',
+    'options.rodata',
+    'options.data',
+    'options.bss',
+    'sharing',
+    'shared',
+  ],
   ...['pass', 'passed', 'first', 'second', 'runs', 'refused', 'on_sys_enter', 'entered'],
 ]);
 

@@ -69,7 +69,7 @@ test('attachToInterface is generic by default and works in the own namespace', a
   const attachment = await loader.attachToInterface(handle, 'lo');
   expect(attachment.mode).toBe('skb');
   expect(loader.getInterfacePrograms('lo')).toEqual([attachment]);
-  expect(loader.getInterfacePrograms(attachment.ifindex)).toEqual([attachment]);
+  expect(loader.getInterfacePrograms(attachment.ifindex ?? 0)).toEqual([attachment]);
   expect(await loader.detachFromInterface(handle, 'lo')).toBe(true);
 });
 
