@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// map_get ID: the C side of bench/map-get.js. For each count on standard input, so many lookups of key 0; prints their mean
-// in nanoseconds.
+// map_get ID: the C side of bench/map-get.js. For each count on standard input, so many lookups of key 0;
+// prints their mean in nanoseconds.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <stdio.h>
