@@ -100,8 +100,10 @@ void BtfExt::ReadGroups(View bytes, const struct btf *btf, size_t offset, size_t
 	}
 }
 
-const SectionRecords *BtfExt::Of(const std::string &section) const
+const SectionRecords *BtfExt::Of(const char *section) const
 {
+	if (strnlen(section, kLongestName + 1) > kLongestName)
+		return nullptr;
 	auto found = sections_.find(section);
 	return found == sections_.end() ? nullptr : &found->second;
 }

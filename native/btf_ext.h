@@ -35,7 +35,7 @@ public:
 	void Read(View bytes, const struct btf *btf);
 
 	// Records by instruction, each list sorted; null for a section that has none.
-	const SectionRecords *Of(const std::string &section) const;
+	const SectionRecords *Of(const char *section) const;
 
 	double relocation_count = 0;
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bpf/btf.h>
 #include <cstring>
+#include <ctime>
 #include <map>
 #include <tuple>
 
@@ -17,19 +18,24 @@ namespace
 {
 
 constexpr size_t kMostDefects = 1000;
-constexpr size_t kMostRelocations = 1 << 16; // distinct ones; libbpf looks at every member of a type for each
+// libbpf compares every member of a type with every one of the kernel's, and those of members: what a file
+// can make of that has no bound. Past this much of the thread's time, relocations are counted and not
+// resolved.
+constexpr double kMostSeconds = 1;
+constexpr uint64_t kHeaviestMatch = 5000; // members of a type that bpf_core_type_matches() is asked about
+constexpr size_t kLongestName = 512;
 // Functions may overlap, and a thousand relocations be of one instruction.
 constexpr size_t kMostVisits = 1 << 22;
 constexpr size_t kLongestAccess = 1024; // 64 numbers is libbpf's most
 
-// "0:1:12": numbers that fit a struct's members and libbpf's int.
+// "0:1:12": numbers small enough that libbpf multiplies them with a size of 32 bits, and by 8, in 64.
 bool IsAccessString(const char *text)
 {
 	if (!text || strnlen(text, kLongestAccess + 1) > kLongestAccess)
 		return false;
 	for (;;) {
 		size_t digits = strspn(text, "0123456789");
-		if (digits == 0 || digits > 9)
+		if (digits == 0 || digits > 8)
 			return false;
 		text += digits;
 		if (!*text)
@@ -87,6 +93,13 @@ struct Resolution {
 	std::string words;
 };
 
+double ThreadSeconds()
+{
+	struct timespec now;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
+}
+
 std::string LastWords(LogCapture *capture)
 {
 	std::vector<std::string> lines = capture->Take();
@@ -97,7 +110,8 @@ class Resolver
 {
 public:
 	Resolver(const ObjectFile &file, const Decoded &decoded, const struct btf *local, KernelTypes *kernel)
-	    : file_(file), local_(local), kernel_(kernel), code_(file.functions.size())
+	    : file_(file), local_(local), kernel_(kernel), weights_(TypeWeights(local)),
+	      code_(file.functions.size())
 	{
 		for (uint32_t i = 0; i < file.functions.size(); i++) {
 			if (!decoded.functions[i].sound)
@@ -114,8 +128,10 @@ public:
 		if (code_[function].empty() || found_.size() >= kMostDefects)
 			return;
 		const Resolution *resolution = Resolve(relo);
-		if (!resolution)
+		if (!resolution) {
+			unresolved_++;
 			return;
+		}
 		int error = resolution->error;
 		std::string words = resolution->words;
 		if (!error) {
@@ -134,6 +150,7 @@ public:
 	}
 
 	std::vector<CoreDefect> Take() { return std::move(found_); }
+	size_t unresolved() const { return unresolved_; }
 	const std::vector<Instructions> &code() const { return code_; }
 
 private:
@@ -149,7 +166,7 @@ private:
 		auto known = resolutions_.find(key);
 		if (known != resolutions_.end())
 			return &known->second;
-		if (resolutions_.size() >= kMostRelocations)
+		if (ThreadSeconds() - start_ > kMostSeconds || IsHeavy(relo))
 			return nullptr;
 		Resolution &resolution = resolutions_[key];
 		if (!btf__type_by_id(local_, relo.type_id)) {
@@ -168,6 +185,25 @@ private:
 		return &resolution;
 	}
 
+	// libbpf measures names again and again.
+	bool IsHeavy(const struct bpf_core_relo &relo)
+	{
+		if (relo.kind == BPF_CORE_TYPE_MATCHES && relo.type_id < weights_.size() &&
+		    weights_[relo.type_id] > kHeaviestMatch)
+			return true;
+		struct bpf_core_spec spec;
+		LogCapture quiet;
+		if (!btf__type_by_id(local_, relo.type_id) ||
+		    bpf_core_parse_spec("", local_, &relo, &spec) != 0)
+			return false;
+		for (int i = 0; i < spec.len; i++) {
+			const char *name = spec.spec[i].name;
+			if (name && strnlen(name, kLongestName + 1) > kLongestName)
+				return true;
+		}
+		return false;
+	}
+
 	void Add(const char *rule, uint32_t function, uint32_t at, const struct bpf_core_relo &relo,
 	         std::string words)
 	{
@@ -178,6 +214,9 @@ private:
 	const ObjectFile &file_;
 	const struct btf *local_;
 	KernelTypes *kernel_;
+	std::vector<uint64_t> weights_;
+	double start_ = ThreadSeconds();
+	size_t unresolved_ = 0;
 	std::vector<Instructions> code_; // a copy, relocated
 	std::map<std::tuple<uint32_t, uint32_t, uint32_t>, Resolution> resolutions_;
 	std::vector<CoreDefect> found_;
@@ -200,7 +239,7 @@ void CheckAccessStrings(const ObjectFile &file, const struct btf *local, const B
 
 int ResolveCoreRelocations(const ObjectFile &file, const Decoded &decoded, const std::vector<bool> &used,
                            const struct btf *local, const BtfExt &ext, const std::string &kernel,
-                           std::vector<CoreDefect> *out)
+                           std::vector<CoreDefect> *out, size_t *unresolved)
 {
 	KernelTypes types;
 	std::string words;
@@ -212,6 +251,7 @@ int ResolveCoreRelocations(const ObjectFile &file, const Decoded &decoded, const
 		if (used[function])
 			resolver.Relocate(function, at, relo);
 	});
+	*unresolved = resolver.unresolved();
 	std::vector<CoreDefect> found = resolver.Take();
 	if (found.empty())
 		return 0;

@@ -29,7 +29,7 @@ void Examination::Run(std::vector<uint8_t> source, const std::optional<std::stri
 		Open();
 	if (object && btf && kernel_btf && btf_ext.relocation_count > 0 && core_defects.empty())
 		kernel_btf_error = ResolveCoreRelocations(file, decoded, calls.used, btf.get(), btf_ext,
-		                                          *kernel_btf, &core_defects);
+		                                          *kernel_btf, &core_defects, &core_unresolved);
 }
 
 void Examination::ReadTypes()

@@ -258,6 +258,7 @@ const cases: Partial<Record<RuleId, Case | (() => Uint8Array | string)>> = {
 const ELSEWHERE: readonly RuleId[] = [
   'elf-memory',
   'elf-too-large',
+  'core-unresolved', // of types with thousands of members in members
   'verifier-refused',
   'dry-run-failed',
   'dry-run-permission',
