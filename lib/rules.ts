@@ -86,6 +86,10 @@ export const RULES = {
     'libbpf cannot read .BTF.ext: no CO-RE, no source lines',
     'compile it again with -g',
   ),
+  'btf-ext-layout': error(
+    '.BTF.ext is in the other byte order, its header ends inside a word, or a section’s name in it has over 512 bytes',
+    DAMAGED,
+  ),
   'btf-endless': error('a type contains itself, or is nested over 1,000 deep', 'compile it again with -g'),
   'btf-kernel': error(
     'the kernel BTF that was named cannot be read',

@@ -31,8 +31,9 @@ struct SectionRecords {
 class BtfExt
 {
 public:
-	// What does not fit is left out: libbpf ignores a .BTF.ext that it cannot read, and says so.
-	void Read(View bytes, const struct btf *btf);
+	// What does not fit is left out: libbpf ignores a .BTF.ext that it cannot read, and says so. False
+	// for one that libbpf would read and this does not: its relocations would be unchecked.
+	bool Read(View bytes, const struct btf *btf);
 
 	// Records by instruction, each list sorted; null for a section that has none.
 	const SectionRecords *Of(const char *section) const;
@@ -41,7 +42,7 @@ public:
 
 private:
 	template <typename Record>
-	void ReadGroups(View bytes, const struct btf *btf, size_t offset, size_t length);
+	bool ReadGroups(View bytes, const struct btf *btf, size_t offset, size_t length);
 
 	std::unordered_map<std::string, SectionRecords> sections_;
 };

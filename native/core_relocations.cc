@@ -45,8 +45,23 @@ bool IsAccessString(const char *text)
 	}
 }
 
+// A number that an enum does not have may not be loaded as one.
+uint32_t KindOf(const struct bpf_core_relo &relo)
+{
+	uint32_t kind;
+	memcpy(&kind, reinterpret_cast<const char *>(&relo) + offsetof(struct bpf_core_relo, kind),
+	       sizeof kind);
+	return kind;
+}
+
+bool IsSound(const struct btf *local, const struct bpf_core_relo &relo)
+{
+	return IsAccessString(btf__str_by_offset(local, relo.access_str_off)) &&
+	       relo.insn_off % sizeof(struct bpf_insn) == 0 && KindOf(relo) <= BPF_CORE_TYPE_MATCHES;
+}
+
 // Each function's relocations of its section.
-template <typename Each> void ForEachRelocation(const ObjectFile &file, const BtfExt &ext, Each each)
+template <typename Each> bool ForEachRelocation(const ObjectFile &file, const BtfExt &ext, Each each)
 {
 	size_t visits = 0;
 	for (uint32_t i = 0; i < file.functions.size(); i++) {
@@ -61,17 +76,18 @@ template <typename Each> void ForEachRelocation(const ObjectFile &file, const Bt
 		       record->instruction - function.first < function.count;
 		     record++) {
 			if (visits++ == kMostVisits)
-				return;
+				return false;
 			each(i, record->instruction - function.first, record->relo);
 		}
 	}
+	return true;
 }
 
 std::string FieldWords(const struct btf *local, const struct bpf_core_relo &relo)
 {
 	struct bpf_core_spec spec;
 	LogCapture quiet;
-	if (bpf_core_parse_spec("", local, &relo, &spec) != 0)
+	if (!btf__type_by_id(local, relo.type_id) || bpf_core_parse_spec("", local, &relo, &spec) != 0)
 		return "";
 	std::string words;
 	bool enumerator = relo.kind == BPF_CORE_ENUMVAL_EXISTS || relo.kind == BPF_CORE_ENUMVAL_VALUE;
@@ -162,7 +178,7 @@ private:
 
 	const Resolution *Resolve(const struct bpf_core_relo &relo)
 	{
-		auto key = std::make_tuple(relo.type_id, relo.access_str_off, uint32_t(relo.kind));
+		auto key = std::make_tuple(relo.type_id, relo.access_str_off, KindOf(relo));
 		auto known = resolutions_.find(key);
 		if (known != resolutions_.end())
 			return &known->second;
@@ -227,14 +243,16 @@ private:
 void CheckAccessStrings(const ObjectFile &file, const struct btf *local, const BtfExt &ext,
                         std::vector<CoreDefect> *out)
 {
-	ForEachRelocation(file, ext, [&](uint32_t function, uint32_t at, const struct bpf_core_relo &relo) {
-		if (out->size() >= kMostDefects ||
-		    (IsAccessString(btf__str_by_offset(local, relo.access_str_off)) &&
-		     relo.insn_off % sizeof(struct bpf_insn) == 0))
-			return;
-		out->push_back({"core-invalid", function, at, TypeWords(local, relo.type_id), "",
-		                "the access string or the offset is none", Reach::kYes});
-	});
+	bool all = ForEachRelocation(
+	        file, ext, [&](uint32_t function, uint32_t at, const struct bpf_core_relo &relo) {
+		        if (out->size() >= kMostDefects || IsSound(local, relo))
+			        return;
+		        out->push_back({"core-invalid", function, at, TypeWords(local, relo.type_id), "",
+		                        "its access string, kind or offset is none", Reach::kYes});
+	        });
+	if (!all)
+		out->push_back({"core-invalid", 0, 0, "CO-RE", "",
+		                "there are more relocations than instructions", Reach::kYes});
 }
 
 int ResolveCoreRelocations(const ObjectFile &file, const Decoded &decoded, const std::vector<bool> &used,

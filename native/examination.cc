@@ -47,7 +47,8 @@ void Examination::ReadTypes()
 		return;
 	}
 	btf__set_pointer_size(btf.get(), 8);
-	btf_ext.Read(file.btf_ext, btf.get());
+	if (!btf_ext.Read(file.btf_ext, btf.get()))
+		refusals.push_back({"btf-ext-layout", ".BTF.ext is laid out as no compiler does", {}});
 }
 
 void Examination::Open()
