@@ -126,5 +126,8 @@ export function typeFindings(file: string, facts: NativeInspection): Finding[] {
         return [];
     }
   });
-  return [...broken, ...relocations];
+  const left = facts.coreUnresolved ?? 0;
+  if (left === 0) return [...broken, ...relocations];
+  const unresolved = finding('core-unresolved', file, `${left} CO-RE relocations were not resolved`);
+  return [...broken, ...relocations, unresolved];
 }

@@ -285,6 +285,8 @@ export interface NativeInspection {
     certain: boolean;
     place: NativePlace;
   }[];
+  /** Relocations that would take too long to resolve. */
+  coreUnresolved?: number;
   kernelBtfError?: string;
 }
 

@@ -67,7 +67,10 @@ export const RULES = {
     'a section name that says no program type',
     'use a section name that libbpf knows, such as xdp, tc or tracepoint/…',
   ),
-  'function-overlap': error('functions, or their names, overlap many times over', DAMAGED),
+  'function-overlap': error(
+    'functions or their names overlap many times over, or there are over 8,192',
+    DAMAGED,
+  ),
 
   'license-missing': warning(
     'no licence: the kernel takes it for one that is not GPL-compatible',
@@ -82,6 +85,10 @@ export const RULES = {
   'btf-ext-invalid': warning(
     'libbpf cannot read .BTF.ext: no CO-RE, no source lines',
     'compile it again with -g',
+  ),
+  'btf-ext-layout': error(
+    '.BTF.ext is in the other byte order, its header ends inside a word, or a section’s name in it has over 512 bytes',
+    DAMAGED,
   ),
   'btf-endless': error('a type contains itself, or is nested over 1,000 deep', 'compile it again with -g'),
   'btf-kernel': error(
@@ -149,6 +156,10 @@ export const RULES = {
   'core-load-time': warning(
     'the kernel lacks it, and what guards its use is known only at load: .kconfig, a weak symbol',
     'try it with dryRun on that kernel',
+  ),
+  'core-unresolved': warning(
+    'CO-RE relocations that would take over a second to resolve',
+    'is it an object that a compiler made? Try it with dryRun',
   ),
 
   'map-type-unknown': warning(

@@ -191,7 +191,12 @@ export function checkObject(place: string, object: ObjectInfo): Finding[] {
 
 // libbpf 1.5 writes the second half of a 64-bit load where there is none (bpf_object__relocate_data), reads members
 // of a negative number (bpf_core_parse_spec), and follows calls down the stack (bpf_object__reloc_code).
-const UNSAFE: ReadonlySet<string> = new Set(['insn-ld-imm64', 'core-invalid', 'program-functions']);
+const UNSAFE: ReadonlySet<string> = new Set([
+  'insn-ld-imm64',
+  'insn-more', // one of those may be among them
+  'core-invalid',
+  'program-functions',
+]);
 
 /** What keeps an object from being given to libbpf: the verifier judges the rest. @internal */
 export function checkLoadable(place: string, facts: NativeInspection, object: ObjectInfo): Finding[] {

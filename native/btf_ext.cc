@@ -48,38 +48,46 @@ template <typename Record> void SortByInstruction(std::vector<Record> *records)
 
 } // namespace
 
-void BtfExt::Read(View bytes, const struct btf *btf)
+bool BtfExt::Read(View bytes, const struct btf *btf)
 {
 	Header header = {};
 	if (!btf || bytes.size < kHeaderWithoutCore)
-		return;
+		return true;
 	memcpy(&header, bytes.data, std::min(bytes.size, sizeof header));
+	if (header.magic == __builtin_bswap16(BTF_MAGIC))
+		return false;
 	if (header.magic != BTF_MAGIC || header.header_length > bytes.size ||
 	    header.header_length < kHeaderWithoutCore)
-		return;
-	ReadGroups<FileLine>(bytes, btf, size_t(header.header_length) + header.line_offset,
-	                     header.line_length);
+		return true;
+	// libbpf 1.5 reads words from behind the header, wherever that ends.
+	if (header.header_length % sizeof(uint32_t))
+		return false;
+	bool complete = ReadGroups<FileLine>(bytes, btf, size_t(header.header_length) + header.line_offset,
+	                                     header.line_length);
 	if (header.header_length >= sizeof header)
-		ReadGroups<struct bpf_core_relo>(
-		        bytes, btf, size_t(header.header_length) + header.core_offset, header.core_length);
+		complete = ReadGroups<struct bpf_core_relo>(bytes, btf,
+		                                            size_t(header.header_length) + header.core_offset,
+		                                            header.core_length) &&
+		           complete;
 	for (auto &[name, records] : sections_) {
 		SortByInstruction(&records.lines);
 		SortByInstruction(&records.relocations);
 		relocation_count += static_cast<double>(records.relocations.size());
 	}
+	return complete;
 }
 
 // A record size, then for each section its name, a count and the records. Records may be longer than what
 // this knows of them, never shorter.
 template <typename Record>
-void BtfExt::ReadGroups(View bytes, const struct btf *btf, size_t offset, size_t length)
+bool BtfExt::ReadGroups(View bytes, const struct btf *btf, size_t offset, size_t length)
 {
 	uint32_t record_size;
 	if (length < sizeof record_size || offset > bytes.size || length > bytes.size - offset)
-		return;
+		return true;
 	memcpy(&record_size, bytes.data + offset, sizeof record_size);
 	if (record_size < sizeof(Record))
-		return;
+		return true;
 	size_t at = offset + sizeof record_size, end = offset + length;
 	while (end - at >= sizeof(Group)) {
 		Group group;
@@ -87,10 +95,10 @@ void BtfExt::ReadGroups(View bytes, const struct btf *btf, size_t offset, size_t
 		at += sizeof group;
 		const char *name = btf__str_by_offset(btf, group.section_name);
 		if (!name || group.records == 0 || group.records > (end - at) / record_size)
-			return;
+			return true;
 		// Suffixes of one long string would be copied for each group.
 		if (strnlen(name, kLongestName + 1) > kLongestName)
-			return;
+			return false;
 		SectionRecords &records = sections_[name];
 		for (uint32_t i = 0; i < group.records; i++, at += record_size) {
 			Record record;
@@ -98,10 +106,13 @@ void BtfExt::ReadGroups(View bytes, const struct btf *btf, size_t offset, size_t
 			Append(&records, record);
 		}
 	}
+	return true;
 }
 
-const SectionRecords *BtfExt::Of(const std::string &section) const
+const SectionRecords *BtfExt::Of(const char *section) const
 {
+	if (strnlen(section, kLongestName + 1) > kLongestName)
+		return nullptr;
 	auto found = sections_.find(section);
 	return found == sections_.end() ? nullptr : &found->second;
 }

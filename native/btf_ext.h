@@ -31,17 +31,18 @@ struct SectionRecords {
 class BtfExt
 {
 public:
-	// What does not fit is left out: libbpf ignores a .BTF.ext that it cannot read, and says so.
-	void Read(View bytes, const struct btf *btf);
+	// What does not fit is left out: libbpf ignores a .BTF.ext that it cannot read, and says so. False
+	// for one that libbpf would read and this does not: its relocations would be unchecked.
+	bool Read(View bytes, const struct btf *btf);
 
 	// Records by instruction, each list sorted; null for a section that has none.
-	const SectionRecords *Of(const std::string &section) const;
+	const SectionRecords *Of(const char *section) const;
 
 	double relocation_count = 0;
 
 private:
 	template <typename Record>
-	void ReadGroups(View bytes, const struct btf *btf, size_t offset, size_t length);
+	bool ReadGroups(View bytes, const struct btf *btf, size_t offset, size_t length);
 
 	std::unordered_map<std::string, SectionRecords> sections_;
 };

@@ -37,6 +37,45 @@ uint32_t Contained(const struct btf_type *type, uint32_t index)
 	return btf_is_array(type) ? btf_array(type)->type : type->type;
 }
 
+// Calls `each` for every type after those that it holds, or for one that holds itself; false ends it. Depth
+// first with a stack of its own: each type and each member is looked at once.
+template <typename Each> void Visit(const struct btf *btf, Each each)
+{
+	enum class State : uint8_t { kUnseen, kOpen, kDone };
+	struct Step {
+		uint32_t id, next;
+	};
+	uint32_t count = btf__type_cnt(btf);
+	std::vector<State> states(count, State::kUnseen);
+	std::vector<Step> path;
+	for (uint32_t root = 1; root < count; root++) {
+		if (states[root] != State::kUnseen)
+			continue;
+		path.push_back({root, 0});
+		states[root] = State::kOpen;
+		while (!path.empty()) {
+			Step &step = path.back();
+			const struct btf_type *type = btf__type_by_id(btf, step.id);
+			if (step.next < ContainedCount(type)) {
+				uint32_t id = Contained(type, step.next++);
+				if (id == 0 || id >= count || states[id] == State::kDone)
+					continue;
+				if (states[id] == State::kOpen) {
+					each(id, btf__type_by_id(btf, id), true);
+					return;
+				}
+				states[id] = State::kOpen;
+				path.push_back({id, 0});
+				continue;
+			}
+			if (!each(step.id, type, false))
+				return;
+			states[step.id] = State::kDone;
+			path.pop_back();
+		}
+	}
+}
+
 } // namespace
 
 void BtfCloser::operator()(struct btf *btf) const
@@ -58,50 +97,37 @@ BtfPointer ParseBtfFile(const std::string &path, const struct btf *base, int *er
 	return Checked(btf__parse_split(path.c_str(), const_cast<struct btf *>(base)), error);
 }
 
-// Depth first, with a stack of its own; each type and each member is looked at once.
 std::optional<std::string> EndlessType(const struct btf *btf)
 {
-	enum : uint32_t { kUnseen = 0, kOpen = UINT32_MAX };
-	struct Step {
-		uint32_t id, next;
-	};
-	uint32_t count = btf__type_cnt(btf);
-	std::vector<uint32_t> depth(count, kUnseen);
-	std::vector<Step> path;
-	for (uint32_t root = 1; root < count; root++) {
-		if (depth[root] != kUnseen)
-			continue;
-		path.push_back({root, 0});
-		depth[root] = kOpen;
-		while (!path.empty()) {
-			Step &step = path.back();
-			const struct btf_type *type = btf__type_by_id(btf, step.id);
-			uint32_t members = ContainedCount(type);
-			if (step.next < members) {
-				uint32_t id = Contained(type, step.next++);
-				if (id == 0 || id >= count || (depth[id] != kUnseen && depth[id] != kOpen))
-					continue;
-				if (depth[id] == kOpen)
-					return TypeWords(btf, id) + " (type " + std::to_string(id) +
-					       ") contains itself";
-				depth[id] = kOpen;
-				path.push_back({id, 0});
-				continue;
-			}
-			uint32_t deepest = 0;
-			for (uint32_t i = 0; i < members; i++) {
-				uint32_t id = Contained(type, i);
-				if (id != 0 && id < count)
-					deepest = std::max(deepest, depth[id]);
-			}
-			if (deepest >= kDeepest)
-				return TypeWords(btf, step.id) + " (type " + std::to_string(step.id) +
-				       ") is nested more than " + std::to_string(kDeepest) + " deep";
-			depth[step.id] = deepest + 1;
-			path.pop_back();
+	std::optional<std::string> endless;
+	std::vector<uint32_t> depth(btf__type_cnt(btf));
+	Visit(btf, [&](uint32_t id, const struct btf_type *type, bool in_itself) {
+		for (uint32_t i = 0; !in_itself && i < ContainedCount(type); i++) {
+			if (Contained(type, i) < depth.size())
+				depth[id] = std::max(depth[id], depth[Contained(type, i)] + 1);
 		}
-	}
-	return std::nullopt;
+		if (in_itself || depth[id] > kDeepest)
+			endless = TypeWords(btf, id) + " (type " + std::to_string(id) + ") " +
+			          (in_itself ? std::string("contains itself")
+			                     : "is nested more than " + std::to_string(kDeepest) + " deep");
+		return !endless;
+	});
+	return endless;
+}
+
+std::vector<uint64_t> TypeWeights(const struct btf *btf)
+{
+	constexpr uint64_t kMost = 1 << 30;
+	std::vector<uint64_t> weights(btf__type_cnt(btf));
+	Visit(btf, [&](uint32_t id, const struct btf_type *type, bool) {
+		weights[id] = btf_is_any_enum(type) ? btf_vlen(type) : 0;
+		for (uint32_t i = 0; i < ContainedCount(type); i++) {
+			uint64_t held = Contained(type, i) < weights.size() ? weights[Contained(type, i)] : 0;
+			weights[id] = std::min(weights[id] + held + 1, kMost);
+		}
+		return true;
+	});
+	return weights;
 }
 
 std::string TypeWords(const struct btf *btf, uint32_t id)

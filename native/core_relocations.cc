@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bpf/btf.h>
 #include <cstring>
+#include <ctime>
 #include <map>
 #include <tuple>
 
@@ -17,19 +18,24 @@ namespace
 {
 
 constexpr size_t kMostDefects = 1000;
-constexpr size_t kMostRelocations = 1 << 16; // distinct ones; libbpf looks at every member of a type for each
+// libbpf compares every member of a type with every one of the kernel's, and those of members: what a file
+// can make of that has no bound. Past this much of the thread's time, relocations are counted and not
+// resolved.
+constexpr double kMostSeconds = 1;
+constexpr uint64_t kHeaviestMatch = 5000; // members of a type that bpf_core_type_matches() is asked about
+constexpr size_t kLongestName = 512;
 // Functions may overlap, and a thousand relocations be of one instruction.
 constexpr size_t kMostVisits = 1 << 22;
 constexpr size_t kLongestAccess = 1024; // 64 numbers is libbpf's most
 
-// "0:1:12": numbers that fit a struct's members and libbpf's int.
+// "0:1:12": numbers small enough that libbpf multiplies them with a size of 32 bits, and by 8, in 64.
 bool IsAccessString(const char *text)
 {
 	if (!text || strnlen(text, kLongestAccess + 1) > kLongestAccess)
 		return false;
 	for (;;) {
 		size_t digits = strspn(text, "0123456789");
-		if (digits == 0 || digits > 9)
+		if (digits == 0 || digits > 8)
 			return false;
 		text += digits;
 		if (!*text)
@@ -39,8 +45,23 @@ bool IsAccessString(const char *text)
 	}
 }
 
+// A number that an enum does not have may not be loaded as one.
+uint32_t KindOf(const struct bpf_core_relo &relo)
+{
+	uint32_t kind;
+	memcpy(&kind, reinterpret_cast<const char *>(&relo) + offsetof(struct bpf_core_relo, kind),
+	       sizeof kind);
+	return kind;
+}
+
+bool IsSound(const struct btf *local, const struct bpf_core_relo &relo)
+{
+	return IsAccessString(btf__str_by_offset(local, relo.access_str_off)) &&
+	       relo.insn_off % sizeof(struct bpf_insn) == 0 && KindOf(relo) <= BPF_CORE_TYPE_MATCHES;
+}
+
 // Each function's relocations of its section.
-template <typename Each> void ForEachRelocation(const ObjectFile &file, const BtfExt &ext, Each each)
+template <typename Each> bool ForEachRelocation(const ObjectFile &file, const BtfExt &ext, Each each)
 {
 	size_t visits = 0;
 	for (uint32_t i = 0; i < file.functions.size(); i++) {
@@ -55,17 +76,18 @@ template <typename Each> void ForEachRelocation(const ObjectFile &file, const Bt
 		       record->instruction - function.first < function.count;
 		     record++) {
 			if (visits++ == kMostVisits)
-				return;
+				return false;
 			each(i, record->instruction - function.first, record->relo);
 		}
 	}
+	return true;
 }
 
 std::string FieldWords(const struct btf *local, const struct bpf_core_relo &relo)
 {
 	struct bpf_core_spec spec;
 	LogCapture quiet;
-	if (bpf_core_parse_spec("", local, &relo, &spec) != 0)
+	if (!btf__type_by_id(local, relo.type_id) || bpf_core_parse_spec("", local, &relo, &spec) != 0)
 		return "";
 	std::string words;
 	bool enumerator = relo.kind == BPF_CORE_ENUMVAL_EXISTS || relo.kind == BPF_CORE_ENUMVAL_VALUE;
@@ -87,6 +109,13 @@ struct Resolution {
 	std::string words;
 };
 
+double ThreadSeconds()
+{
+	struct timespec now;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
+}
+
 std::string LastWords(LogCapture *capture)
 {
 	std::vector<std::string> lines = capture->Take();
@@ -97,7 +126,8 @@ class Resolver
 {
 public:
 	Resolver(const ObjectFile &file, const Decoded &decoded, const struct btf *local, KernelTypes *kernel)
-	    : file_(file), local_(local), kernel_(kernel), code_(file.functions.size())
+	    : file_(file), local_(local), kernel_(kernel), weights_(TypeWeights(local)),
+	      code_(file.functions.size())
 	{
 		for (uint32_t i = 0; i < file.functions.size(); i++) {
 			if (!decoded.functions[i].sound)
@@ -114,8 +144,10 @@ public:
 		if (code_[function].empty() || found_.size() >= kMostDefects)
 			return;
 		const Resolution *resolution = Resolve(relo);
-		if (!resolution)
+		if (!resolution) {
+			unresolved_++;
 			return;
+		}
 		int error = resolution->error;
 		std::string words = resolution->words;
 		if (!error) {
@@ -134,6 +166,7 @@ public:
 	}
 
 	std::vector<CoreDefect> Take() { return std::move(found_); }
+	size_t unresolved() const { return unresolved_; }
 	const std::vector<Instructions> &code() const { return code_; }
 
 private:
@@ -145,11 +178,11 @@ private:
 
 	const Resolution *Resolve(const struct bpf_core_relo &relo)
 	{
-		auto key = std::make_tuple(relo.type_id, relo.access_str_off, uint32_t(relo.kind));
+		auto key = std::make_tuple(relo.type_id, relo.access_str_off, KindOf(relo));
 		auto known = resolutions_.find(key);
 		if (known != resolutions_.end())
 			return &known->second;
-		if (resolutions_.size() >= kMostRelocations)
+		if (ThreadSeconds() - start_ > kMostSeconds || IsHeavy(relo))
 			return nullptr;
 		Resolution &resolution = resolutions_[key];
 		if (!btf__type_by_id(local_, relo.type_id)) {
@@ -168,6 +201,25 @@ private:
 		return &resolution;
 	}
 
+	// libbpf measures names again and again.
+	bool IsHeavy(const struct bpf_core_relo &relo)
+	{
+		if (relo.kind == BPF_CORE_TYPE_MATCHES && relo.type_id < weights_.size() &&
+		    weights_[relo.type_id] > kHeaviestMatch)
+			return true;
+		struct bpf_core_spec spec;
+		LogCapture quiet;
+		if (!btf__type_by_id(local_, relo.type_id) ||
+		    bpf_core_parse_spec("", local_, &relo, &spec) != 0)
+			return false;
+		for (int i = 0; i < spec.len; i++) {
+			const char *name = spec.spec[i].name;
+			if (name && strnlen(name, kLongestName + 1) > kLongestName)
+				return true;
+		}
+		return false;
+	}
+
 	void Add(const char *rule, uint32_t function, uint32_t at, const struct bpf_core_relo &relo,
 	         std::string words)
 	{
@@ -178,6 +230,9 @@ private:
 	const ObjectFile &file_;
 	const struct btf *local_;
 	KernelTypes *kernel_;
+	std::vector<uint64_t> weights_;
+	double start_ = ThreadSeconds();
+	size_t unresolved_ = 0;
 	std::vector<Instructions> code_; // a copy, relocated
 	std::map<std::tuple<uint32_t, uint32_t, uint32_t>, Resolution> resolutions_;
 	std::vector<CoreDefect> found_;
@@ -188,19 +243,21 @@ private:
 void CheckAccessStrings(const ObjectFile &file, const struct btf *local, const BtfExt &ext,
                         std::vector<CoreDefect> *out)
 {
-	ForEachRelocation(file, ext, [&](uint32_t function, uint32_t at, const struct bpf_core_relo &relo) {
-		if (out->size() >= kMostDefects ||
-		    (IsAccessString(btf__str_by_offset(local, relo.access_str_off)) &&
-		     relo.insn_off % sizeof(struct bpf_insn) == 0))
-			return;
-		out->push_back({"core-invalid", function, at, TypeWords(local, relo.type_id), "",
-		                "the access string or the offset is none", Reach::kYes});
-	});
+	bool all = ForEachRelocation(
+	        file, ext, [&](uint32_t function, uint32_t at, const struct bpf_core_relo &relo) {
+		        if (out->size() >= kMostDefects || IsSound(local, relo))
+			        return;
+		        out->push_back({"core-invalid", function, at, TypeWords(local, relo.type_id), "",
+		                        "its access string, kind or offset is none", Reach::kYes});
+	        });
+	if (!all)
+		out->push_back({"core-invalid", 0, 0, "CO-RE", "",
+		                "there are more relocations than instructions", Reach::kYes});
 }
 
 int ResolveCoreRelocations(const ObjectFile &file, const Decoded &decoded, const std::vector<bool> &used,
                            const struct btf *local, const BtfExt &ext, const std::string &kernel,
-                           std::vector<CoreDefect> *out)
+                           std::vector<CoreDefect> *out, size_t *unresolved)
 {
 	KernelTypes types;
 	std::string words;
@@ -212,6 +269,7 @@ int ResolveCoreRelocations(const ObjectFile &file, const Decoded &decoded, const
 		if (used[function])
 			resolver.Relocate(function, at, relo);
 	});
+	*unresolved = resolver.unresolved();
 	std::vector<CoreDefect> found = resolver.Take();
 	if (found.empty())
 		return 0;

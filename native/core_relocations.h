@@ -28,9 +28,9 @@ void CheckAccessStrings(const ObjectFile &file, const struct btf *local, const B
                         std::vector<CoreDefect> *out);
 
 // Against the BTF file at `kernel`; modules' BTF beside it counts too where that is the running kernel's.
-// 0, or the negative errno of reading it.
+// 0, or the negative errno of reading it. `unresolved` counts those that would take too long.
 int ResolveCoreRelocations(const ObjectFile &file, const Decoded &decoded, const std::vector<bool> &used,
                            const struct btf *local, const BtfExt &ext, const std::string &kernel,
-                           std::vector<CoreDefect> *out);
+                           std::vector<CoreDefect> *out, size_t *unresolved);
 
 } // namespace node_ebpf

@@ -29,7 +29,7 @@ void Examination::Run(std::vector<uint8_t> source, const std::optional<std::stri
 		Open();
 	if (object && btf && kernel_btf && btf_ext.relocation_count > 0 && core_defects.empty())
 		kernel_btf_error = ResolveCoreRelocations(file, decoded, calls.used, btf.get(), btf_ext,
-		                                          *kernel_btf, &core_defects);
+		                                          *kernel_btf, &core_defects, &core_unresolved);
 }
 
 void Examination::ReadTypes()
@@ -47,7 +47,8 @@ void Examination::ReadTypes()
 		return;
 	}
 	btf__set_pointer_size(btf.get(), 8);
-	btf_ext.Read(file.btf_ext, btf.get());
+	if (!btf_ext.Read(file.btf_ext, btf.get()))
+		refusals.push_back({"btf-ext-layout", ".BTF.ext is laid out as no compiler does", {}});
 }
 
 void Examination::Open()

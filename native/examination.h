@@ -33,6 +33,7 @@ struct Examination {
 	BtfExt btf_ext;
 	std::vector<CoreDefect> core_defects;
 	int kernel_btf_error = 0;
+	size_t core_unresolved = 0;
 
 	ObjectPointer object;
 	std::vector<std::string> log; // libbpf's words where it opened the object

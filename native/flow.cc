@@ -128,6 +128,8 @@ public:
 	// A function with more jump targets than this is followed whatever the constants say: each keeps a
 	// state.
 	static constexpr size_t kMostTargets = 65536;
+	// And so is one that takes more steps than this: constants that meet in every block.
+	static constexpr size_t kMostSteps = 1 << 22;
 
 	void Run()
 	{
@@ -152,6 +154,10 @@ public:
 			size_t target = work_.back();
 			work_.pop_back();
 			Walk(targets_[target], State(states_[target]));
+			if (steps_ > kMostSteps) {
+				reached_.assign(code_.size(), true);
+				return;
+			}
 		}
 	}
 
@@ -181,6 +187,7 @@ private:
 				return Enter(i, state);
 			const struct bpf_insn &insn = code_[i];
 			reached_[i] = true;
+			steps_++;
 			if (insn.code == (BPF_JMP | BPF_EXIT))
 				return;
 			if (IsJump(insn))
@@ -337,6 +344,7 @@ private:
 	std::vector<State> states_;
 	std::vector<bool> known_;
 	std::vector<size_t> work_;
+	size_t steps_ = 0;
 };
 
 // Marks what is reached, from the programs on through the functions that they can come to call.

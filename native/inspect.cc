@@ -10,7 +10,7 @@
 
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
-#include <string_view>
+#include <cstring>
 #include <unordered_map>
 
 namespace node_ebpf
@@ -19,22 +19,30 @@ namespace node_ebpf
 namespace
 {
 
-using DeclaredSizes = std::unordered_map<std::string_view, uint32_t>;
+using DeclaredSizes = std::unordered_map<std::string, uint32_t>;
+
+// libbpf makes as many maps of one definition as there are variables.
+constexpr uint32_t kMostMembers = 1 << 20;
 
 // max_entries as the source has them: libbpf rounds a ring's up when it opens the object.
 DeclaredSizes DeclaredMaxEntries(const struct btf *btf)
 {
 	DeclaredSizes result;
 	int32_t section = btf ? btf__find_by_name_kind(btf, ".maps", BTF_KIND_DATASEC) : -1;
-	const struct btf_type *maps =
-	        section > 0 ? btf__type_by_id(btf, static_cast<uint32_t>(section)) : nullptr;
-	for (uint32_t i = 0; maps && i < btf_vlen(maps); i++) {
+	if (section <= 0)
+		return result;
+	const struct btf_type *maps = btf__type_by_id(btf, static_cast<uint32_t>(section));
+	uint32_t looked = 0;
+	for (uint32_t i = 0; i < btf_vlen(maps); i++) {
 		const struct btf_type *var = btf__type_by_id(btf, btf_var_secinfos(maps)[i].type);
-		const struct btf_type *definition =
-		        var && btf_is_var(var) ? btf__type_by_id(btf, var->type) : nullptr;
-		if (!definition || !btf_is_struct(definition))
+		const char *map_name =
+		        var && btf_is_var(var) ? btf__name_by_offset(btf, var->name_off) : nullptr;
+		const struct btf_type *definition = map_name ? btf__type_by_id(btf, var->type) : nullptr;
+		if (!definition || !btf_is_struct(definition) || Shown(map_name) != map_name)
 			continue;
 		for (uint32_t member = 0; member < btf_vlen(definition); member++) {
+			if (looked++ == kMostMembers)
+				return result;
 			const struct btf_member &field = btf_members(definition)[member];
 			const char *name = btf__name_by_offset(btf, field.name_off);
 			const struct btf_type *pointer = btf__type_by_id(btf, field.type);
@@ -42,7 +50,7 @@ DeclaredSizes DeclaredMaxEntries(const struct btf *btf)
 			                                       ? btf__type_by_id(btf, pointer->type)
 			                                       : nullptr;
 			if (name && !strcmp(name, "max_entries") && array && btf_is_array(array))
-				result[btf__name_by_offset(btf, var->name_off)] = btf_array(array)->nelems;
+				result[map_name] = btf_array(array)->nelems;
 		}
 	}
 	return result;
@@ -52,14 +60,14 @@ Napi::Object DescribeMap(Napi::Env env, const struct bpf_map *map, const Declare
 {
 	Napi::Object result = Napi::Object::New(env);
 	const char *type = libbpf_bpf_map_type_str(bpf_map__type(map));
-	result.Set("name", Shown(bpf_map__name(map)));
+	result.Set("name", bpf_map__name(map));
 	result.Set("type", type ? std::string(type) : std::to_string(bpf_map__type(map)));
 	result.Set("keySize", bpf_map__key_size(map));
 	result.Set("valueSize", bpf_map__value_size(map));
 	result.Set("maxEntries", bpf_map__max_entries(map));
 	result.Set("flags", bpf_map__map_flags(map));
 	result.Set("internal", bpf_map__is_internal(map));
-	auto found = declared.find(bpf_map__name(map));
+	auto found = declared.find(Shown(bpf_map__name(map)));
 	if (found != declared.end())
 		result.Set("declaredMaxEntries", found->second);
 	if (const struct bpf_map *inner = bpf_map__inner_map(const_cast<struct bpf_map *>(map)))
@@ -140,7 +148,7 @@ Napi::Object DescribePlace(Napi::Env env, const Examination &examined, uint32_t 
 	Napi::Object result = Napi::Object::New(env);
 	result.Set("function", Shown(function.name));
 	result.Set("subprogram", function.subprogram);
-	result.Set("section", Shown(examined.file.code[function.code].name.c_str()));
+	result.Set("section", Shown(examined.file.code[function.code].name));
 	result.Set("instruction", instruction);
 	if (const LineRecord *line = examined.LineOf(index, instruction)) {
 		const char *file = btf__str_by_offset(examined.btf.get(), line->file);
@@ -210,6 +218,7 @@ Napi::Object Describe(Napi::Env env, const Examination &examined)
 	result.Set("defectsLeftOut", static_cast<double>(examined.decoded.defects.left_out));
 	result.Set("restrictedCalls", DescribeKernelCalls(env, examined));
 	result.Set("coreDefects", DescribeCoreDefects(env, examined));
+	result.Set("coreUnresolved", static_cast<double>(examined.core_unresolved));
 	if (examined.kernel_btf_error)
 		result.Set("kernelBtfError",
 		           Failure::FromErrno(examined.kernel_btf_error, "btf__parse").message);

@@ -17,6 +17,7 @@ namespace
 
 constexpr size_t kMostInFunction = 8; // defects of one rule in a row
 constexpr size_t kMostDefects = 1000;
+constexpr size_t kMostRemarks = 100;
 constexpr size_t kMostKernelCalls = 10000;
 constexpr uint8_t kConditionalGoto = 0xe5; // BPF_JMP | BPF_JCOND (may_goto, 6.10)
 
@@ -135,7 +136,7 @@ private:
 		if (helper <= 0)
 			return Add("insn-helper", i, helper);
 		if (!HelperName(helper)) {
-			out_->defects.Add("helper-unknown", index_, i, helper);
+			out_->defects.AddRemark("helper-unknown", index_, i, helper);
 			return;
 		}
 		if (!HelperIsGplOnly(helper) || seen_[static_cast<size_t>(helper)])
@@ -196,6 +197,12 @@ void Defects::Add(const char *rule, uint32_t function, uint32_t instruction, int
 		list.push_back({rule, function, instruction, value});
 	else
 		left_out++;
+}
+
+void Defects::AddRemark(const char *rule, uint32_t function, uint32_t instruction, int64_t value)
+{
+	if (remarks_++ < kMostRemarks)
+		list.push_back({rule, function, instruction, value});
 }
 
 struct bpf_insn InstructionAt(const ObjectFile &file, const Function &function, uint32_t index)

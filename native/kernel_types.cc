@@ -15,6 +15,7 @@ constexpr const char *kRunningKernel = "/sys/kernel/btf/vmlinux";
 constexpr const char *kRunningFolder = "/sys/kernel/btf";
 // libbpf compares every candidate with every other; a kernel has a few of one name.
 constexpr size_t kMostCandidates = 256;
+constexpr size_t kLongestName = 512;
 
 // bpf_core_essential_name_len(), which walks an int backwards, in one pass over a name of any length.
 std::string_view EssentialName(const char *name)
@@ -57,7 +58,7 @@ void KernelTypes::Add(const struct btf *btf, uint32_t first, Index *index)
 	for (uint32_t id = first; id < count; id++) {
 		const struct btf_type *type = btf__type_by_id(btf, id);
 		const char *name = btf__name_by_offset(btf, type->name_off);
-		if (name && *name)
+		if (name && *name && strnlen(name, kLongestName + 1) <= kLongestName)
 			(*index)[EssentialName(name)].push_back({btf, id});
 	}
 }
@@ -100,7 +101,7 @@ std::vector<struct bpf_core_cand> KernelTypes::Candidates(const struct btf *loca
 	std::vector<struct bpf_core_cand> result;
 	const struct btf_type *type = btf__type_by_id(local, id);
 	const char *name = type ? btf__name_by_offset(local, type->name_off) : nullptr;
-	if (!name || !*name)
+	if (!name || !*name || strnlen(name, kLongestName + 1) > kLongestName)
 		return result;
 	Find(types_, type, EssentialName(name), &result);
 	if (result.empty() && running_) {

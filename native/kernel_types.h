@@ -2,6 +2,7 @@
 #pragma once
 #include "btf_types.h"
 
+#include <linux/bpf.h> // before relo_core.h, which would take it for C
 #include <string_view>
 #include <unordered_map>
 

@@ -20,6 +20,8 @@ constexpr uint16_t kMachineBpf = 247; // EM_BPF, absent from older elf.h
 // libbpf copies the bytes and the name of each function. Two names for one function are in order; a thousand
 // names for a megabyte of code are a gigabyte of copies.
 constexpr uint64_t kMostCopies = 8;
+// It also grows its array of programs by one each time.
+constexpr size_t kMostFunctions = 8192;
 constexpr size_t kLongestShown = 256;
 constexpr size_t kMostRefusals = 100;
 
@@ -270,7 +272,8 @@ bool ObjectFile::CheckCopies(size_t file_size, std::vector<Refusal> *refusals) c
 	uint64_t most = kMostCopies * file_size, bytes = 0, names = 0;
 	for (const Function &function : functions) {
 		bytes += uint64_t(function.count) * sizeof(struct bpf_insn);
-		names += names > most ? 0 : strlen(function.name);
+		if (names <= most)
+			names += strlen(function.name) + strlen(code[function.code].name);
 	}
 	if (bytes > most)
 		refusals->push_back(
@@ -282,7 +285,12 @@ bool ObjectFile::CheckCopies(size_t file_size, std::vector<Refusal> *refusals) c
 		                     "the functions' names overlap: together they are over " +
 		                             std::to_string(most) + " bytes",
 		                     {}});
-	return bytes <= most && names <= most;
+	if (functions.size() > kMostFunctions)
+		refusals->push_back({"function-overlap",
+		                     std::to_string(functions.size()) + " functions, over the limit of " +
+		                             std::to_string(kMostFunctions),
+		                     {}});
+	return bytes <= most && names <= most && functions.size() <= kMostFunctions;
 }
 
 View ObjectFile::Constants(uint32_t section) const

@@ -31,7 +31,7 @@ struct View {
 // An executable section. `size` may be no multiple of an instruction's.
 struct Code {
 	uint32_t section;
-	std::string name;
+	const char *name;
 	View bytes;
 	View relocations; // Elf64_Rel, in the file's order
 };

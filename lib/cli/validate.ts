@@ -9,10 +9,7 @@ export function addValidate(program: Command): void {
     .command('validate')
     .description('say whether a file is a BPF object that can be loaded, and what is wrong with it')
     .argument('<file>', 'an object file that clang -target bpf made')
-    .option(
-      '--dry-run',
-      'have the kernel verify each program too, and show what that costs (needs the privilege)',
-    )
+    .option('--dry-run', 'have the kernel verify each program too, and show what that costs')
     .option(
       '--btf <file>',
       "hold CO-RE relocations against this kernel's BTF, not against the running kernel's",

@@ -78,6 +78,7 @@ export function instruction(code: number, dst = 0, src = 0, off = 0, imm = 0): B
 
 export const EXIT = instruction(0x95);
 
+const MACHINE = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
 const root = resolve(import.meta.dirname, '../..');
 const HEAD = `
 #include <linux/bpf.h>
@@ -103,7 +104,7 @@ export function compile(source: string, { license = GPL_LICENSE, flags = ['-g'] 
       '-I',
       join(root, '.cache/libbpf/headers'),
       '-idirafter',
-      '/usr/include/x86_64-linux-gnu',
+      `/usr/include/${MACHINE}-linux-gnu`,
     ];
     execFileSync('clang-14', [
       ...['-target', 'bpf', '-mcpu=v2', '-O2', ...flags, ...include],

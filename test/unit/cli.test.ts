@@ -21,6 +21,7 @@ import { tableLines } from '../../lib/cli/table.ts';
 import { positiveNumber } from '../../lib/cli/top.ts';
 import { EbpfLoadError } from '../../lib/errors.ts';
 import { CLI } from '../helpers/child.ts';
+import { compile } from '../helpers/elf.ts';
 import { shippedObject, testObject } from '../helpers/objects.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'node-ebpf-cli-'));
@@ -401,6 +402,19 @@ describe('inspect and validate', () => {
     const json = run(['validate', '--json', path]);
     expect(json).toMatchObject({ status: 1, stderr: '' });
     expect(JSON.parse(json.stdout)).toMatchObject({ ok: false, findings: [{ level: 'error', place: path }] });
+  });
+
+  it('holds an object against a kernel’s BTF that is named', () => {
+    const object = file(
+      'core.o',
+      compile(`struct thing { int field; } __attribute__((preserve_access_index));
+        SEC("xdp") int f(void *c) { return ((struct thing *)c)->field; }`),
+    );
+    const { status, stdout } = run(['validate', '--btf', object, object]);
+    expect({ status, stdout }).toEqual({ status: 0, stdout: `${object}: ok (1 program, 0 maps)\n` });
+    const absent = run(['validate', '--btf', shippedObject('xdp_counter'), object]);
+    expect(absent).toMatchObject({ status: 1, stdout: expect.stringContaining('[core-type-missing]') });
+    expect(run(['validate', '--btf', folder, object]).stdout).toContain('[btf-kernel]');
   });
 
   function file(name: string, content: string | Uint8Array): string {

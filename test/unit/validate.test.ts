@@ -158,6 +158,8 @@ const cases: Partial<Record<RuleId, Case | (() => Uint8Array | string)>> = {
   'btf-invalid': () => patched(compile(XDP), (copy) => copy.writeUInt16LE(0, section(copy, '.BTF').offset)),
   'btf-ext-invalid': () =>
     patched(compile(XDP), (copy) => copy.writeUInt16LE(0, section(copy, '.BTF.ext').offset)),
+  'btf-ext-layout': () =>
+    patched(compile(XDP), (copy) => copy.writeUInt32LE(30, section(copy, '.BTF.ext').offset + 4)),
   'btf-endless': () =>
     patched(compile(`${XDP}typedef int inner_t; typedef inner_t outer_t; outer_t used;`), (copy) => {
       // BTF_KIND_TYPEDEF is a name, kind and type: each of the two names the other.
@@ -258,6 +260,7 @@ const cases: Partial<Record<RuleId, Case | (() => Uint8Array | string)>> = {
 const ELSEWHERE: readonly RuleId[] = [
   'elf-memory',
   'elf-too-large',
+  'core-unresolved', // of types with thousands of members in members
   'verifier-refused',
   'dry-run-failed',
   'dry-run-permission',
