@@ -16,6 +16,7 @@
         'native',
         'native/elf',
         '.cache/libbpf/headers',
+        '.cache/libbpf/src',
       ],
       # No 'defines': native/napi_setup.h holds the settings of Node-API.
       'cflags': [
@@ -41,6 +42,9 @@
         '-Wl,--exclude-libs,ALL',
         '-Wl,--version-script=<(module_root_dir)/native/exports.map',
         '-Wl,-z,relro,-z,now',
+        # A process whose main thread does not load the addon unloads it with each worker that ends, and the next one's
+        # libstdc++ allocates its 72 kB for exceptions anew, which nothing frees.
+        '-Wl,-z,nodelete',
         '-Wl,--gc-sections',
         '-Wl,--build-id=none',
         # g++ takes it only weakly, and node's libstdc++, if it has one to share, would fill it in.

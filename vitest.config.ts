@@ -1,8 +1,11 @@
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 // scripts/test-asan: every Node process of the tests is this wrapper, which preloads the sanitizer.
 const node = process.env.NODE_EBPF_TEST_NODE;
 if (node) process.execPath = node;
+/** scripts/test-workers: every test file in a worker thread, where Node's V8 flags are the process's own. */
+const threads = process.env.NODE_EBPF_TEST_THREADS === '1';
 
 interface Suite {
   name: string;
@@ -21,17 +24,29 @@ const suites: Suite[] = [
   { name: 'package', order: 4, seconds: 600, serial: true },
 ];
 
+// Tests import lib/*.ts for its types, and run what ships: the JavaScript of dist/, outside of vite's transforms. So a test, its
+// worker threads and its child processes all run the same files, and coverage is of those.
+const root = fileURLToPath(new URL('.', import.meta.url));
+const shipped = [{ find: /^(?:\.\.\/)+lib\/(.+)\.ts$/, replacement: `${root}dist/$1.js` }];
+
 export default defineConfig({
   test: {
-    reporters: ['default', './test/summary-reporter.ts'],
+    reporters: [
+      'default',
+      ...(process.env.NODE_EBPF_COVERAGE ? ['./test/coverage-reporter.ts'] : []),
+      './test/summary-reporter.ts',
+    ],
     projects: suites.map(({ name, order, seconds, serial }) => ({
+      resolve: { alias: shipped },
       test: {
         name,
         include: [`test/${name}/**/*.test.ts`],
+        setupFiles: ['./test/coverage-setup.ts'],
+        server: { deps: { external: [/\/dist\//] } },
         // A native crash takes down a process and shows; worker threads would take vitest with them.
-        pool: 'forks' as const,
+        pool: threads ? ('threads' as const) : ('forks' as const),
         // For the tests of what the collector may and may not take.
-        execArgv: ['--expose-gc'],
+        execArgv: threads ? [] : ['--expose-gc'],
         fileParallelism: !serial,
         ...(serial ? { maxWorkers: 1 } : {}),
         // The sanitizer makes everything a few times slower.

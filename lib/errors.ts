@@ -64,6 +64,8 @@ export class EbpfLoadError extends EbpfError {
   declare readonly program?: string;
   /** The line of the verifier's log that explains. */
   declare readonly summary?: string;
+  /** The source line that it is about, where BTF has it: `counter.bpf.c:11: return frame[12];` */
+  declare readonly source?: string;
   /** The whole log. */
   declare readonly verifierLog?: string;
 
@@ -72,12 +74,14 @@ export class EbpfLoadError extends EbpfError {
     options: EbpfErrorOptions & {
       program?: string | undefined;
       summary?: string | undefined;
+      source?: string | undefined;
       verifierLog?: string | undefined;
     },
   ) {
     super(message, options);
     if (options.program !== undefined) this.program = options.program;
     if (options.summary !== undefined) this.summary = options.summary;
+    if (options.source !== undefined) this.source = options.source;
     if (options.verifierLog !== undefined) this.verifierLog = options.verifierLog;
   }
 
@@ -194,12 +198,16 @@ export function isNativeFailure(error: unknown): error is NativeFailure {
 }
 
 // Two names share a number in a few places: the kernel's documentation uses these.
-const PREFERRED = ['EAGAIN', 'EDEADLK', 'EOPNOTSUPP'];
+const { EAGAIN, EDEADLK, EOPNOTSUPP } = constants.errno;
 const ERRNO_NAMES = new Map<number, string>([
   // The kernel's own, which libc does not know: an operation that a map type does not have.
   [524, 'ENOTSUPP'],
   ...Object.entries(constants.errno).map(([name, number]) => [number, name] as const),
-  ...PREFERRED.map((name) => [(constants.errno as Record<string, number>)[name] ?? -1, name] as const),
+  ...([
+    [EAGAIN, 'EAGAIN'],
+    [EDEADLK, 'EDEADLK'],
+    [EOPNOTSUPP, 'EOPNOTSUPP'],
+  ] as const),
 ]);
 
 /** The name of a positive errno: `errnoName(16)` is `'EBUSY'`. */
@@ -224,4 +232,10 @@ export function describeFailure(
     words: error.message.charAt(0).toLowerCase() + error.message.slice(1),
     log: error.log ?? [],
   };
+}
+
+/** `words` with the sentence that netlink gave, where it gave one: "native and generic XDP can't be active at the same time". */
+export function withKernelWords(words: string, log: readonly string[]): string {
+  const kernel = log.map((line) => /Kernel error message: (.*)/.exec(line)?.[1]).find(Boolean);
+  return kernel ? `${words}: ${kernel}` : words;
 }

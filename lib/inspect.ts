@@ -1,7 +1,13 @@
+import { refusalFinding } from './defects.ts';
 import type { MapSpec, MapType } from './map.ts';
-import { type NativeInspection, type NativeRefusal, native } from './native.ts';
+import {
+  type CompleteInspection,
+  type NativeGlobal,
+  type NativeInspection,
+  type NativeMapSpec,
+  native,
+} from './native.ts';
 import { invalidObject, readSourceSync, type Source, type SourceBytes } from './source.ts';
-import { refusalFinding } from './validate.ts';
 
 export interface ProgramSpec {
   name: string;
@@ -10,6 +16,7 @@ export interface ProgramSpec {
   type: string;
   /** What the section names after its slash: a function, a tracepoint. */
   attachTarget?: string;
+  /** What the kernel is given: the program's own and those of every function that it calls. */
   instructions: number;
 }
 
@@ -21,7 +28,12 @@ export interface ObjectInfo {
   bytes: number;
   programs: ProgramSpec[];
   maps: MapSpec[];
+  /** The variables of its .data, .rodata and .bss sections that a load can set. */
+  globals: GlobalSpec[];
 }
+
+/** A global variable of an object. */
+export type GlobalSpec = Readonly<NativeGlobal>;
 
 /**
  * Reads an object file without a kernel: its programs, maps, licence, BTF and CO-RE relocations. No privilege is
@@ -33,22 +45,43 @@ export interface ObjectInfo {
  * console.log(info.license, info.programs.map((program) => program.section));
  */
 export function inspect(source: Source): ObjectInfo {
-  return inspectBytes(readSourceSync(source));
+  const read = readSourceSync(source);
+  return objectInfo(inspectFacts(read, true), read.bytes.byteLength);
 }
 
 /** @internal */
-export function inspectBytes(source: SourceBytes): ObjectInfo {
-  const result: NativeInspection | { refused: NativeRefusal } = native().inspect(source.bytes);
-  if ('refused' in result) throw invalidObject([refusalFinding(source.place, result.refused)]);
+export function isComplete(facts: NativeInspection): facts is CompleteInspection {
+  return facts.programs !== undefined;
+}
+
+/** `aloud`: onLog() hears what libbpf says, which a load says again. @internal */
+export function inspectFacts(source: SourceBytes, aloud: boolean): CompleteInspection {
+  const facts = native().inspect(source.bytes, aloud);
+  if (facts.refusals.length > 0 || !isComplete(facts)) {
+    throw invalidObject(facts.refusals.map((refusal) => refusalFinding(source.place, refusal)));
+  }
+  return facts;
+}
+
+/** @internal */
+export function objectInfo(facts: CompleteInspection, bytes: number): ObjectInfo {
   return {
-    license: result.license,
-    hasBtf: result.hasBtf,
-    coreRelocations: result.coreRelocations,
-    bytes: source.bytes.byteLength,
-    programs: result.programs.map((program) => {
-      const slash = program.section.indexOf('/');
-      return slash < 0 ? program : { ...program, attachTarget: program.section.slice(slash + 1) };
+    license: facts.license,
+    hasBtf: facts.hasBtf,
+    coreRelocations: facts.coreRelocations,
+    bytes,
+    programs: facts.programs.map(({ name, section, type, instructions }) => {
+      const program = { name, section, type, instructions };
+      const slash = section.indexOf('/');
+      return slash < 0 ? program : { ...program, attachTarget: section.slice(slash + 1) };
     }),
-    maps: result.maps.map((map) => ({ ...map, type: map.type as MapType })),
+    maps: facts.maps.map(mapSpec),
+    globals: facts.globals,
   };
+}
+
+function mapSpec({ name, type, keySize, valueSize, maxEntries, flags, inner }: NativeMapSpec): MapSpec {
+  const spec: MapSpec = { name, type: type as MapType, keySize, valueSize, maxEntries, flags };
+  if (inner !== undefined) spec.inner = mapSpec(inner);
+  return spec;
 }

@@ -1,15 +1,8 @@
-import { fstatSync, statSync } from 'node:fs';
-import {
-  describeFailure,
-  EbpfAttachError,
-  EbpfPermissionError,
-  type Holder,
-  isNativeFailure,
-} from './errors.ts';
+import { describeFailure, EbpfAttachError, type Holder, isNativeFailure } from './errors.ts';
 import type { XdpMode } from './link.ts';
 import { type NativeInterface, type NativeXdpState, native } from './native.ts';
 import { nearest } from './nearest.ts';
-import { missingCapabilities, permissionHint } from './privileges.ts';
+import { permissionError } from './privileges.ts';
 
 /** An interface's name or its ifindex. */
 export type Iface = string | number;
@@ -85,46 +78,45 @@ export function findInterface({ iface, netns }: NetTarget): NativeInterface {
   });
 }
 
-function listInterfaces(netns: string | number | undefined): NativeInterface[] {
+/** @internal */
+export function listInterfaces(netns: string | number | undefined): NativeInterface[] {
   try {
     return native().interfaces(netns);
   } catch (error) {
     const { words, log: _, ...options } = describeFailure(error, 'the network namespace');
     const message = `look into network namespace ${netns ?? 'of this process'}: ${words}`;
-    if (options.code === 'EPERM') {
-      const missing = missingCapabilities(['CAP_SYS_ADMIN']);
-      throw new EbpfPermissionError(message, { ...options, missing, hint: permissionHint(missing) });
-    }
+    if (options.code === 'EPERM') throw permissionError(message, options, ['CAP_SYS_ADMIN']);
     throw new EbpfAttachError(message, { ...options, target: String(netns) });
   }
 }
 
-/** Sets IFF_UP. @internal */
-export function bringUp(entry: NativeInterface, netns: string | number | undefined): void {
+/** Something is to be attached: an interface that is down is an error, unless it is to be set up. @internal */
+export function requireUp(
+  what: string,
+  entry: NativeInterface,
+  options: { netns?: string | number; bringUp?: boolean },
+): void {
+  if (entry.up) return;
+  if (options.bringUp === true) {
+    bringUp(entry, options.netns);
+    return;
+  }
+  throw new EbpfAttachError(`${what}: the interface is down`, {
+    code: 'ERR_EBPF_INTERFACE_DOWN',
+    target: entry.name,
+    hint: `set it up with ip link set ${entry.name} up (in code: bringUp: true)`,
+  });
+}
+
+// Sets IFF_UP.
+function bringUp(entry: NativeInterface, netns: string | number | undefined): void {
   try {
     native().setInterfaceUp(entry.ifindex, netns);
   } catch (error) {
     const { words, log: _, ...options } = describeFailure(error, 'the interface');
     const message = `bring up ${entry.name}: ${words}`;
-    if (options.code === 'EPERM') {
-      const missing = missingCapabilities(['CAP_NET_ADMIN']);
-      throw new EbpfPermissionError(message, { ...options, missing, hint: permissionHint(missing) });
-    }
+    if (options.code === 'EPERM') throw permissionError(message, options, ['CAP_NET_ADMIN']);
     throw new EbpfAttachError(message, { ...options, target: entry.name });
-  }
-}
-
-/** Tells namespaces apart: an ifindex is unique only within one. @internal */
-export function netnsIdentity(netns: string | number | undefined): string {
-  try {
-    const stat = typeof netns === 'number' ? fstatSync(netns) : statSync(netns ?? '/proc/self/ns/net');
-    return `${stat.dev}:${stat.ino}`;
-  } catch (error) {
-    const { code = 'ENOENT', message } = error as NodeJS.ErrnoException;
-    throw new EbpfAttachError(`look into network namespace ${netns}: ${message}`, {
-      code,
-      target: String(netns),
-    });
   }
 }
 
@@ -133,18 +125,27 @@ export function xdpHolder(ifindex: number, netns: string | number | undefined): 
   const state = xdpState(ifindex, netns);
   const mode = MODES.find((name) => state[name] !== 0);
   if (mode === undefined) return undefined;
-  const holder: Holder = { programId: state[mode] };
   const link = askedOf(() => native().links())?.find(
-    (entry) => entry.type === 'xdp' && entry.ifindex === ifindex && entry.programId === holder.programId,
+    (entry) => entry.type === 'xdp' && entry.ifindex === ifindex && entry.programId === state[mode],
   );
-  if (link?.id !== undefined) holder.linkId = link.id;
-  const name = askedOf(() => native().programInfo(holder.programId))?.name;
+  return holderOf(state[mode], link?.id);
+}
+
+/** A program that is on a hook, with its name where the kernel tells. @internal */
+export function holderOf(programId: number, linkId?: number): Holder {
+  const holder: Holder = { programId };
+  if (linkId !== undefined && linkId !== 0) holder.linkId = linkId;
+  const name = askedOf(() => native().programInfo(programId))?.name;
   if (name !== undefined) holder.name = name;
   return holder;
 }
 
-// By-id queries need CAP_SYS_ADMIN, and what they ask about may be gone: then there is no answer, and no error.
-function askedOf<T>(query: () => T): T | undefined {
+/**
+ * By-id queries need CAP_SYS_ADMIN, and what they ask about may be gone: then there is no answer, and no error.
+ *
+ * @internal
+ */
+export function askedOf<T>(query: () => T): T | undefined {
   try {
     return query();
   } catch (error) {

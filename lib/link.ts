@@ -1,6 +1,15 @@
-import { describeFailure, EbpfAttachError, EbpfStateError } from './errors.ts';
+import {
+  describeFailure,
+  EbpfAttachError,
+  EbpfStateError,
+  errnoName,
+  type Holder,
+  isNativeFailure,
+} from './errors.ts';
+import { holderOf } from './interface.ts';
 import { keepAlive, root, unroot } from './lifetime.ts';
-import type { NativeLink, NativeLinkInfo } from './native.ts';
+import { type NativeLink, type NativeLinkInfo, native } from './native.ts';
+import { byIdFailure, openId, openPin, pin, unpin } from './pin.ts';
 import type { BpfProgram } from './program.ts';
 
 /** `drv`: in the driver; `skb`: generic, in the stack, on any interface; `hw`: on the card. */
@@ -15,16 +24,34 @@ export interface XdpOptions {
   replace?: { programId: number };
   /** Set the interface up first. Default false: an interface that is down is an error. */
   bringUp?: boolean;
+  /** With `netlink` or `replace`: leave it attached when the process ends. Pin the program, to find it again. */
+  persist?: boolean;
 }
 
 /** @internal */
 export interface LinkInit {
   native: NativeLink;
-  program: BpfProgram;
+  /** Absent for a link that came from a pin or an id. */
+  program?: BpfProgram;
   kind: string;
   target: string;
-  owner: 'fd' | 'netlink';
-  onClose: (link: BpfLink) => void;
+  owner: 'fd' | 'netlink' | 'socket';
+  onClose?: (link: BpfLink) => void;
+  pins?: string[];
+  /** Somebody else's: close() gives up the handle alone. */
+  borrowed?: boolean;
+  /** A netlink attachment that outlives the process: close() gives up the handle alone. */
+  persist?: boolean;
+}
+
+/** A link in the kernel, as BpfLink.list() has it. */
+export interface LinkListing {
+  id: number;
+  /** The kernel's word: `xdp`, `tracing`, `perf_event`, … */
+  kind: string;
+  programId: number;
+  /** What it is attached to, where the kernel says: `ifindex 3`, `sys_enter`. */
+  target: string;
 }
 
 /**
@@ -35,37 +62,102 @@ export interface LinkInit {
  * console.log(link.kind, link.id, link.state());
  */
 export class BpfLink implements Disposable {
-  /** The kernel's word: `xdp`, … */
+  /** The kernel's word: `xdp`, `tcx`, `cgroup`, …; `clsact` for a filter of that qdisc, `socket_filter` on a socket. */
   readonly kind: string;
-  /** The kernel's number for it; a netlink attachment has none. */
+  /** The kernel's number for it; a netlink attachment and a socket's have none. */
   declare readonly id?: number;
-  /** What holds the attachment: a descriptor of this process, or the interface itself. */
-  readonly owner: 'fd' | 'netlink';
+  readonly #owner: 'fd' | 'netlink' | 'socket';
+  readonly #pins: string[];
+  readonly #borrowed: boolean;
+  #persistent = false;
   readonly #native: NativeLink;
   readonly #target: string;
-  readonly #onClose: (link: BpfLink) => void;
+  readonly #onClose: ((link: BpfLink) => void) | undefined;
   #programId: number;
   #closed = false;
 
   /** @internal */
   constructor(init: LinkInit) {
     this.kind = init.kind;
-    this.owner = init.owner;
+    this.#owner = init.owner;
+    this.#pins = init.pins ?? [];
+    this.#borrowed = init.borrowed ?? false;
     this.#native = init.native;
     this.#target = init.target;
     this.#onClose = init.onClose;
-    this.#programId = init.program.id;
-    const { id } = init.native.info();
+    const { id, programId } = init.native.info();
+    this.#programId = init.program?.id ?? programId;
     if (id !== undefined) this.id = id;
-    keepAlive(this, init.program);
+    if (init.program) keepAlive(this, init.program);
+    if (init.persist) this.persist();
     root(this, init.owner === 'netlink');
+  }
+
+  /**
+   * Opens a pinned link. close() leaves it attached; detach() ends it and removes the pin.
+   *
+   * @throws EbpfError `ERR_EBPF_PIN_KIND` where something else is pinned there; ENOENT, `ERR_EBPF_NO_BPFFS`
+   * @example
+   * BpfLink.fromPin('/sys/fs/bpf/counter_link').detach();
+   */
+  static fromPin(path: string): BpfLink {
+    const { handle, path: full } = openPin(path, 'link');
+    return BpfLink.#opened(handle, { pins: [full] });
+  }
+
+  /**
+   * A link of any process, by the kernel's number. close() leaves it attached while somebody else holds it.
+   *
+   * @throws EbpfError ENOENT where there is none
+   * @throws EbpfPermissionError without CAP_SYS_ADMIN
+   */
+  static fromId(id: number): BpfLink {
+    const handle = openId('link', id, () => native().linkById(id));
+    return BpfLink.#opened(handle, { borrowed: true });
+  }
+
+  /**
+   * Every link on this machine, whoever made it.
+   *
+   * @throws EbpfPermissionError without CAP_SYS_ADMIN
+   */
+  static list(): LinkListing[] {
+    try {
+      return native()
+        .links()
+        .map(({ id = 0, type, programId, target = '' }) => ({ id, kind: type, programId, target }));
+    } catch (error) {
+      throw byIdFailure('list the links', error);
+    }
+  }
+
+  static #opened(handle: NativeLink, rest: Pick<LinkInit, 'pins' | 'borrowed'>): BpfLink {
+    try {
+      const { type, target } = handle.info();
+      return new BpfLink({
+        native: handle,
+        kind: type,
+        target: target || 'the kernel',
+        owner: 'fd',
+        ...rest,
+      });
+    } catch (error) {
+      handle.close();
+      throw error;
+    }
+  }
+
+  /** What holds the attachment: a descriptor of this process, the interface or the socket itself, or a pin that this handle knows. */
+  get owner(): 'fd' | 'netlink' | 'socket' | 'pinned' {
+    return this.#pins.length > 0 ? 'pinned' : this.#owner;
   }
 
   /**
    * Puts another program in place of the attached one, at once: every packet is seen by the old or by the new program.
    * With `expect`, only where that program is attached now.
    *
-   * @throws EbpfAttachError ESTALE or EEXIST where another one is; it stays
+   * @throws EbpfAttachError where another one is, which stays: EPERM from a link, EEXIST or `ERR_EBPF_REPLACED` with the
+   *   `holder` from netlink; ENOENT from a socket that has none
    */
   update(program: BpfProgram, options: { expect?: BpfProgram } = {}): void {
     this.#call('update', () => {
@@ -87,21 +179,64 @@ export class BpfLink implements Disposable {
     return info.programId === this.#programId ? 'attached' : 'replaced';
   }
 
+  /** Whose program the kernel says is in our place now. @internal */
+  holder(): Holder | undefined {
+    const { programId, id } = this.#call('query', () => this.#native.info());
+    return programId === 0 ? undefined : holderOf(programId, id);
+  }
+
   /**
-   * Takes the program off and closes the link.
+   * Gives the link a name in the BPF file system: it stays attached when this process ends, however it ends.
+   *
+   * @throws EbpfError EEXIST where the name is taken, `ERR_EBPF_PIN_NAME`, `ERR_EBPF_NO_BPFFS`;
+   *   `ERR_EBPF_NOT_PINNABLE` for a netlink attachment
+   */
+  pin(path: string): void {
+    this.#pins.push(pin(this.#native, this.#noun(), path));
+  }
+
+  /** A netlink attachment is to outlive the process, as a pin does for a link. @internal */
+  persist(): void {
+    this.#native.persist();
+    this.#persistent = true;
+  }
+
+  /** Whether it stays when this process ends. @internal */
+  get outlivesProcess(): boolean {
+    return this.#persistent || this.#pins.length > 0;
+  }
+
+  /**
+   * Takes the program off, removes the pins that this handle made or was opened by, and closes the link. A tracing or
+   * perf link has no other end than its last holder's: another process or pin that has it keeps it attached.
    *
    * @throws EbpfAttachError where somebody else's program holds the hook now: it stays, and the link is still open
    */
   detach(): void {
-    this.#call('detach', () => this.#native.detach());
+    this.#call('detach', () => {
+      try {
+        this.#native.detach();
+      } catch (error) {
+        // Links without BPF_LINK_DETACH end with their last descriptor and pin.
+        const endsWithHolder = isNativeFailure(error) && errnoName(error.errno ?? 0) === 'EOPNOTSUPP';
+        if (this.#owner !== 'fd' || !endsWithHolder) throw error;
+      }
+    });
+    for (let path = this.#pins.at(-1); path !== undefined; path = this.#pins.at(-1)) {
+      unpin(path, 'link', this.id);
+      this.#pins.pop();
+    }
     this.#release();
   }
 
-  /** Detaches, and never throws: what cannot be taken off is not ours any more. Idempotent. */
+  /**
+   * Detaches, unless the link is pinned, persistent or came from an id: then it is left there. Never throws: what
+   * cannot be taken off is not ours any more. Idempotent.
+   */
   close(): void {
     if (this.#closed) return;
     try {
-      this.#native.detach();
+      if (!this.outlivesProcess && !this.#borrowed) this.#native.detach();
     } catch {
       // The interface is gone, or somebody replaced the program: the handle goes all the same.
     }
@@ -116,7 +251,7 @@ export class BpfLink implements Disposable {
     this.#closed = true;
     this.#native.close();
     unroot(this);
-    this.#onClose(this);
+    this.#onClose?.(this);
   }
 
   #noun(): string {
@@ -132,14 +267,22 @@ export class BpfLink implements Disposable {
         ...options,
         target: this.#target,
         hint: log.at(-1),
+        holder: options.code === 'ERR_EBPF_REPLACED' ? this.holder() : undefined,
       });
     }
   }
 }
 
-// A link whose interface went away keeps its program and loses its ifindex (net/core/dev.c, bpf_xdp_link_fill_link_info).
+// A link whose interface or cgroup went away keeps its program and loses its ifindex or cgroup id (net/core/dev.c,
+// bpf_xdp_link_fill_link_info; kernel/bpf/cgroup.c, bpf_cgroup_link_fill_link_info).
 function isAttached(info: NativeLinkInfo): boolean {
-  return info.programId !== 0 && info.ifindex !== 0;
+  return info.programId !== 0 && info.ifindex !== 0 && info.cgroupId !== 0;
+}
+
+/** A bpf_link ends with its last descriptor: only a pin keeps it. @internal */
+export function requirePersistable(persist: boolean, owner: 'fd' | 'netlink'): void {
+  if (!persist || owner === 'netlink') return;
+  throw new TypeError('persist is for netlink and clsact: pin() keeps a link beyond the process');
 }
 
 /** An XDP program on an interface. */

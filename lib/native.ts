@@ -8,16 +8,93 @@ import { EbpfNotSupportedError } from './errors.ts';
 
 export interface NativeBinding {
   readonly libbpfVersion: string;
-  loadObject(bytes: Uint8Array, name: string, verifierLog: boolean): Promise<NativeObject>;
-  loadObjectSync(bytes: Uint8Array, name: string, verifierLog: boolean): NativeObject;
-  inspect(bytes: Uint8Array): NativeInspection | { refused: NativeRefusal };
+  loadObject(bytes: Uint8Array, name: string, options: NativeLoadOptions): Promise<NativeObject>;
+  loadObjectSync(bytes: Uint8Array, name: string, options: NativeLoadOptions): NativeObject;
+  /** `aloud`: onLog() hears of it. */
+  inspect(bytes: Uint8Array, aloud: boolean): NativeInspection;
+  examine(bytes: Uint8Array, kernelBtf: string | undefined): Promise<NativeInspection>;
+  dryRun(
+    bytes: Uint8Array,
+    name: string,
+    index: number,
+  ): Promise<{ failure?: Error; log: string[]; remaining: number }>;
   possibleCpus(): number;
-  programInfo(id: number): { id: number; name: string; type: string; tag: string };
+  maps(): NativeMapInfo[];
+  mapById(id: number): NativeMap;
+  /** The kernel's words, by number. */
+  mapTypes(): string[];
+  createMap(spec: NativeMapCreation, inner?: NativeMapCreation): NativeMap;
+  detachBuffer(buffer: ArrayBuffer): void;
+  programInfo(id: number): NativeProgramInfo;
+  programs(): NativeProgramInfo[];
+  programById(id: number): NativeProgram;
   programExists(id: number): boolean;
   links(): NativeLinkInfo[];
+  linkById(id: number): NativeLink;
+  openPin(path: string, name?: string, section?: string): NativePin;
   interfaces(netns?: string | number): NativeInterface[];
   setInterfaceUp(ifindex: number, netns?: string | number): void;
   xdpQuery(ifindex: number, netns?: string | number): NativeXdpState;
+  tcxPrograms(
+    ifindex: number,
+    direction: string,
+    netns?: string | number,
+  ): { programId: number; linkId: number }[];
+  tcFilters(ifindex: number, direction: string, netns?: string | number): NativeTcFilter[];
+  tcQdisc(ifindex: number, netns?: string | number): string;
+  createClsact(ifindex: number, netns?: string | number): boolean;
+  removeClsact(ifindex: number, netns?: string | number): void;
+  probe(helpers: readonly number[], kprobePmu: number | undefined): Promise<NativeProbe>;
+  refusals(): { command: number; map: number };
+  lockdown(): string | number;
+  describeErrno(errno: number): string;
+  dropPrivileges(uid: number, gid: number): void;
+  enableStats(): NativeStats;
+  onLog(listener: ((level: string, line: string) => void) | undefined): void;
+}
+
+/** Of each attempt: 0 where it worked, else the errno, a positive one. */
+export interface NativeProbe {
+  programTypes: Record<string, number>;
+  mapTypes: Record<string, number>;
+  helpers: number[];
+  jit: number;
+  jitedBytes: number;
+  tcx: number;
+  xdpLink: number;
+  batch: number;
+  fentry: number;
+  kprobe?: number;
+  token: number;
+  runStats: number;
+}
+
+export interface NativeStats {
+  close(): void;
+}
+
+/** What lib/ has checked against the object: names exist, values fit. */
+export interface NativeLoadOptions {
+  verifierLog: boolean;
+  btf?: string;
+  kconfig?: string;
+  pinRoot?: string;
+  token?: string;
+  maps?: { name: string; maxEntries?: number; valueSize?: number; reuse?: NativeMap }[];
+  programs?: { name: string; load?: boolean; ifindex?: number; attachTarget?: string }[];
+  globals?: { section: string; offset: number; bytes: Uint8Array }[];
+}
+
+export type NativePin =
+  | { kind: 'map'; handle: NativeMap }
+  | { kind: 'program'; handle: NativeProgram }
+  | { kind: 'link'; handle: NativeLink };
+
+export interface NativeProgramInfo {
+  id: number;
+  name: string;
+  type: string;
+  tag: string;
 }
 
 export interface NativeObject {
@@ -28,7 +105,16 @@ export interface NativeObject {
 }
 
 export interface NativeProgram {
-  describe(): { name: string; section: string; type: string; id: number; tag: string; fd: number };
+  describe(): {
+    name: string;
+    section: string;
+    type: string;
+    id: number;
+    tag: string;
+    fd: number;
+    /** Those that libbpf gave to the kernel; absent for a program that something else loaded. */
+    instructions?: number;
+  };
   stats(): { runCount: number; runTimeNs: number; recursionMisses: number; verifiedInstructions: number };
   run(
     data: Uint8Array | undefined,
@@ -43,24 +129,61 @@ export interface NativeProgram {
     mode: string,
     netns: string | number | undefined,
     replaceProgramId: number | undefined,
-    persist: boolean,
   ): NativeLink;
+  adoptXdp(ifindex: number, mode: string, netns: string | number | undefined): NativeLink;
+  attachTcx(
+    ifindex: number,
+    direction: string,
+    netns: string | number | undefined,
+    place: 'before' | 'after' | undefined,
+    programId: number | undefined,
+    linkId: number | undefined,
+  ): NativeLink;
+  attachClsact(
+    ifindex: number,
+    direction: string,
+    netns: string | number | undefined,
+    priority: number | undefined,
+    handle: number | undefined,
+    removeQdisc: boolean,
+  ): NativeLink;
+  adoptClsact(
+    ifindex: number,
+    direction: string,
+    netns: string | number | undefined,
+    priority: number,
+    handle: number,
+  ): NativeLink;
+  attachCgroup(path: string, attachType: string | undefined): NativeLink;
+  attachSocket(fd: number): NativeLink;
+  attach(): NativeLink;
+  attachTracepoint(tracepoint: number, cookie: bigint | undefined): NativeLink;
+  attachRawTracepoint(name: string | undefined): NativeLink;
+  pin(path: string): void;
   close(): void;
 }
 
 export interface NativeLink {
   info(): NativeLinkInfo;
   update(program: NativeProgram, expected: NativeProgram | undefined): void;
+  pin(path: string): void;
+  persist(): void;
   detach(): void;
   close(): void;
 }
 
-/** `programId` 0: nothing is attached there. A netlink attachment has no `id`. */
+/** `programId` 0: nothing is attached there. What is no bpf_link has no `id`, and no `target`. */
 export interface NativeLinkInfo {
   type: string;
   id?: number;
   programId: number;
+  target?: string;
   ifindex?: number;
+  /** Of a cgroup's link; 0 where the cgroup is gone. */
+  cgroupId?: number;
+  /** Of a clsact filter. */
+  priority?: number;
+  handle?: number;
 }
 
 export interface NativeMap {
@@ -73,12 +196,117 @@ export interface NativeMap {
     valueSize: number;
     maxEntries: number;
     flags: number;
+    /** Values in a slot: 1, or the possible CPUs. */
+    cpus: number;
     slotSize: number;
   };
-  info(): { btf: boolean; frozen: boolean; memoryBytes: number };
-  getInto(key: Uint8Array | number, out: Uint8Array): boolean;
-  nextKey(previous: Uint8Array | number | undefined, out: Uint8Array): boolean;
+  info(): NativeMapInfo;
+  pin(path: string): void;
+  freeze(): void;
+  countKeys(): number;
+  members(): NativeMember[];
+  memory(): ArrayBuffer;
+  bind(key: Uint8Array, value: Uint8Array): NativeMapAccess;
+  updateBatch(keys: Uint8Array, values: Uint8Array, count: number, flags: number): NativeBatchResult;
+  deleteBatch(keys: Uint8Array, count: number): NativeBatchResult;
+  hasBatch(): boolean;
+  scan(keys: Uint8Array, values: Uint8Array, capacity: number, take: boolean): NativeScan;
+  reader(options: NativeReaderOptions): NativeReader;
   close(): void;
+}
+
+/** On the memory that bind() was given. */
+export interface NativeMapAccess {
+  /** Undefined where the key was there. */
+  lookup(): false | undefined;
+  update(flags: number): boolean;
+  remove(): boolean;
+  take(): boolean;
+  next(first: boolean): boolean;
+}
+
+export interface NativeBatchResult {
+  count: number;
+  /** Why not more. */
+  failure?: Error;
+}
+
+export interface NativeScan {
+  via: 'batch' | 'iterate';
+  /** Rows; 0 at the end, -1 where the capacity is too small for one bucket. */
+  next(): number;
+  rebind(keys: Uint8Array, values: Uint8Array, capacity: number): void;
+  rewind(): void;
+}
+
+export interface NativeMember {
+  name: string;
+  offset: number;
+  size: number;
+  signed: boolean;
+}
+
+export interface NativeReaderOptions {
+  via: string;
+  /** Triples: offset, size, sign. */
+  fields: Uint32Array;
+  perCpu: boolean;
+  capacity: number;
+  keys: Uint8Array;
+  values: Float64Array;
+  /** Of the last read(): whether a value was not exact; rows, or -1 where there are more than the capacity. */
+  status: Int32Array;
+  /** For a snapshot: what sums, where to, and for a hash the bytes before a row's sums. */
+  program?: NativeProgram;
+  out?: NativeMap;
+  keyArea?: number;
+}
+
+export interface NativeReader {
+  read(): void;
+  /** Rows; -1 where there are more than the capacity. So too readAsync(). */
+  readWide(out: BigUint64Array): number;
+  readAsync(): Promise<number>;
+  sample(options: NativeSamplerOptions): NativeSampler;
+  close(): void;
+}
+
+export interface NativeSamplerOptions {
+  intervalUs: number;
+  rows: number;
+  times: Float64Array;
+  values: Float64Array;
+  outTimes: Float64Array;
+  outValues: Float64Array;
+}
+
+export interface NativeSampler {
+  drain(): number;
+  missed(): number;
+  close(): void;
+}
+
+export interface NativeMapCreation {
+  typeNumber: number;
+  name: string;
+  keySize: number;
+  valueSize: number;
+  maxEntries: number;
+  flags: number;
+  extra: number;
+}
+
+export interface NativeMapInfo {
+  name: string;
+  type: string;
+  id: number;
+  keySize: number;
+  valueSize: number;
+  maxEntries: number;
+  flags: number;
+  btf: boolean;
+  frozen: boolean;
+  memoryBytes: number;
 }
 
 export interface NativeInterface {
@@ -96,25 +324,98 @@ export interface NativeXdpState {
   features: number;
 }
 
+/** Anybody's filter; `programId` 0: no BPF program. `protocol` is an Ethernet type, 3 for all. */
+export interface NativeTcFilter {
+  kind: string;
+  priority: number;
+  handle: number;
+  protocol: number;
+  programId: number;
+}
+
 export interface NativeRefusal {
   rule: string;
   message: string;
   log: string[];
 }
 
+/** Where an instruction is; `instruction` counts from the start of its function. */
+export interface NativePlace {
+  function: string;
+  /** Called by programs, not a program itself. */
+  subprogram: boolean;
+  section: string;
+  instruction: number;
+  file?: string;
+  line?: number;
+}
+
+export interface NativeMapSpec {
+  name: string;
+  type: string;
+  keySize: number;
+  valueSize: number;
+  maxEntries: number;
+  flags: number;
+  /** libbpf's own: .rodata, .data, .bss, .kconfig. */
+  internal: boolean;
+  /** What the source says, before libbpf rounds it. */
+  declaredMaxEntries?: number;
+  inner?: NativeMapSpec;
+}
+
+/** With refusals, what could still be told: nothing, all but `programs` and `maps`, or everything. */
 export interface NativeInspection {
+  refusals: NativeRefusal[];
+  license?: string;
+  hasBtf?: boolean;
+  coreRelocations?: number;
+  /** What libbpf said while it opened the object. */
+  log?: string[];
+  programs?: {
+    name: string;
+    section: string;
+    type: string;
+    /** What the kernel will be given: the program and every function that it calls. */
+    instructions: number;
+    tooManyFunctions: boolean;
+  }[];
+  maps?: NativeMapSpec[];
+  globals?: NativeGlobal[];
+  defects?: { rule: string; value: number; place: NativePlace }[];
+  defectsLeftOut?: number;
+  /** Calls of GPL-only helpers and of kfuncs. */
+  restrictedCalls?: { name: string; kind: 'helper' | 'kfunc'; place: NativePlace }[];
+  coreDefects?: {
+    rule: string;
+    type: string;
+    field: string;
+    words: string;
+    certain: boolean;
+    place: NativePlace;
+  }[];
+  /** Relocations that would take too long to resolve. */
+  coreUnresolved?: number;
+  kernelBtfError?: string;
+}
+
+/** Of an object that libbpf can open. */
+export interface CompleteInspection extends NativeInspection {
   license: string;
   hasBtf: boolean;
   coreRelocations: number;
-  programs: { name: string; section: string; type: string; instructions: number }[];
-  maps: {
-    name: string;
-    type: string;
-    keySize: number;
-    valueSize: number;
-    maxEntries: number;
-    flags: number;
-  }[];
+  programs: NonNullable<NativeInspection['programs']>;
+  maps: NativeMapSpec[];
+  globals: NativeGlobal[];
+}
+
+/** A variable of an object's .data, .rodata or .bss sections: its place there, and how its bytes are meant. */
+export interface NativeGlobal {
+  name: string;
+  section: string;
+  offset: number;
+  size: number;
+  kind: 'signed' | 'unsigned' | 'boolean' | 'float' | 'bytes';
 }
 
 const BUILT_HERE = '../build/Release/node_ebpf.node';
@@ -135,7 +436,10 @@ export function native(): NativeBinding {
 
 function open(): NativeBinding {
   if (process.platform !== 'linux') {
-    throw new EbpfNotSupportedError(`eBPF needs Linux; this is ${process.platform}`, { feature: 'linux' });
+    throw new EbpfNotSupportedError(`eBPF needs Linux; this is ${process.platform}`, {
+      feature: 'linux',
+      hint: 'run it on Linux 5.10 or newer, or in a virtual machine that does',
+    });
   }
   const require = createRequire(import.meta.url);
   const named = process.env.NODE_EBPF_BINARY;
@@ -144,7 +448,8 @@ function open(): NativeBinding {
       return require(named) as NativeBinding;
     } catch (error) {
       const message = `the addon that NODE_EBPF_BINARY names does not load: ${(error as Error).message}`;
-      throw new EbpfNotSupportedError(message, { feature: 'addon', cause: error });
+      const hint = 'unset NODE_EBPF_BINARY for the binary that comes with the package';
+      throw new EbpfNotSupportedError(message, { feature: 'addon', cause: error, hint });
     }
   }
 

@@ -11,12 +11,14 @@ export function nearest(wanted: string, names: readonly string[], most = 5): str
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const swap = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(swap, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
+    let swap = 0;
+    let last = 0;
+    row = row.map((above, j) => {
+      const kept = a[i - 1] === b[j - 1] ? 0 : 1;
+      last = j === 0 ? i : Math.min(swap + kept, above + 1, last + 1);
+      swap = above;
+      return last;
+    });
   }
-  return row[b.length] ?? 0;
+  return row.at(-1) ?? 0;
 }

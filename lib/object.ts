@@ -1,3 +1,4 @@
+import { attachAll } from './attach.ts';
 import {
   describeFailure,
   EbpfError,
@@ -5,24 +6,28 @@ import {
   EbpfLoadError,
   EbpfPermissionError,
   EbpfStateError,
+  isNativeFailure,
 } from './errors.ts';
-import { inspectBytes, type ObjectInfo } from './inspect.ts';
+import { type GlobalValue, readableGlobals } from './globals.ts';
+import { inspectFacts, type ObjectInfo, objectInfo } from './inspect.ts';
 import { closedInTime, warnIfForgotten } from './lifetime.ts';
 import type { BpfLink } from './link.ts';
+import { type LoadOptions, type LoadPlan, planLoad } from './load-options.ts';
 import { BpfMap } from './map.ts';
-import { type NativeObject, native } from './native.ts';
+import { type NativeMap, type NativeObject, type NativeProgram, native } from './native.ts';
 import { nearest } from './nearest.ts';
-import { type Capability, capabilitiesToLoad, missingCapabilities, permissionHint } from './privileges.ts';
+import {
+  type Capability,
+  capabilitiesToCreate,
+  capabilitiesToLoad,
+  missingCapabilities,
+  permissionHint,
+  unprivilegedType,
+} from './privileges.ts';
 import { BpfProgram } from './program.ts';
 import { invalidObject, readSource, readSourceSync, type Source, type SourceBytes } from './source.ts';
-import { checkObject } from './validate.ts';
-
-export interface LoadOptions {
-  /** Honoured before and after the kernel's work, not inside it. */
-  signal?: AbortSignal;
-  /** `always` keeps the log of programs that load, too. Default `on-error`. */
-  verifierLog?: 'on-error' | 'always';
-}
+import { checkLoadable } from './validate.ts';
+import { verifierLogs, verifierPlace, verifierSummary } from './verifier-log.ts';
 
 /** The maps and programs of an object; generated modules narrow it. */
 export interface Schema {
@@ -57,13 +62,13 @@ export function loadObjectSync<S extends Schema = Schema>(
   options.signal?.throwIfAborted();
   const read = readSourceSync(source);
   const info = checkedInfo(read);
+  const plan = planLoad(read, info, options);
   try {
-    return BpfObject.wrap(
-      read.name,
-      native().loadObjectSync(read.bytes, read.name, options.verifierLog === 'always'),
-    );
+    return finish(read, info, plan, native().loadObjectSync(read.bytes, read.name, plan.options));
   } catch (error) {
     throw loadFailure(read, info, error);
+  } finally {
+    plan.release();
   }
 }
 
@@ -74,24 +79,50 @@ export async function loadBytes<S extends Schema = Schema>(
   options: LoadOptions,
 ): Promise<BpfObject<S>> {
   options.signal?.throwIfAborted();
-  let object: BpfObject<S>;
+  const plan = planLoad(read, info, options);
   try {
-    const loaded = await native().loadObject(read.bytes, read.name, options.verifierLog === 'always');
-    object = BpfObject.wrap(read.name, loaded);
+    const loaded = await native().loadObject(read.bytes, read.name, plan.options);
+    if (options.signal?.aborted) {
+      loaded.close();
+      options.signal.throwIfAborted();
+    }
+    return finish<S>(read, info, plan, loaded);
   } catch (error) {
     throw loadFailure(read, info, error);
+  } finally {
+    plan.release();
   }
-  if (options.signal?.aborted) {
-    object.close();
-    options.signal.throwIfAborted();
+}
+
+function finish<S extends Schema>(
+  read: SourceBytes,
+  info: ObjectInfo,
+  plan: LoadPlan,
+  loaded: NativeObject,
+): BpfObject<S> {
+  const object = BpfObject.wrap<S>(read.name, loaded, info);
+  const pinned: BpfMap[] = [];
+  try {
+    for (const { map, path } of plan.pins) {
+      object.map(map).pin(path);
+      pinned.push(object.map(map));
+    }
+    return object;
+  } catch (error) {
+    try {
+      for (const map of pinned) map.unpin();
+    } finally {
+      object.close();
+    }
+    throw error;
   }
-  return object;
 }
 
 /** @internal */
 export function checkedInfo(read: SourceBytes): ObjectInfo {
-  const info = inspectBytes(read);
-  const findings = checkObject(read.place, info);
+  const facts = inspectFacts(read, false);
+  const info = objectInfo(facts, read.bytes.byteLength);
+  const findings = checkLoadable(read.place, facts, info);
   if (findings.some((finding) => finding.level === 'error')) throw invalidObject(findings);
   return info;
 }
@@ -101,36 +132,49 @@ export class BpfObject<S extends Schema = Schema> implements Disposable {
   readonly name: string;
   readonly programs: Readonly<S['programs']>;
   readonly maps: Readonly<S['maps']>;
+  /** Its global variables; each is read from the kernel when it is asked for. 8-byte integers are bigints. */
+  readonly globals: Readonly<Record<string, GlobalValue>>;
   readonly #native: NativeObject;
   readonly #links = new Set<BpfLink>();
   #closed = false;
 
-  private constructor(name: string, nativeObject: NativeObject) {
+  private constructor(
+    name: string,
+    nativeObject: NativeObject,
+    programs: NativeProgram[],
+    maps: NativeMap[],
+    info: Pick<ObjectInfo, 'globals'>,
+  ) {
     this.name = name;
     this.#native = nativeObject;
     const owner = { object: this, links: this.#links };
     const logs = verifierLogs(nativeObject.log());
     this.programs = Object.fromEntries(
-      nativeObject
-        .programs()
+      programs
         .map((entry) => BpfProgram.wrap(entry, owner, logs.get(entry.describe().name)))
         .map((program) => [program.name, program]),
     ) as S['programs'];
-    this.maps = Object.fromEntries(
-      nativeObject
-        .maps()
-        .map((entry) => BpfMap.wrap(entry, owner))
-        .map((map) => [map.name, map]),
-    ) as S['maps'];
+    const wrapped = maps.map((entry) => BpfMap.wrap(entry, owner));
+    this.maps = Object.fromEntries(wrapped.map((map) => [map.name, map])) as S['maps'];
+    this.globals = readableGlobals(info.globals, wrapped);
     warnIfForgotten(this, `the BPF object ${name}`);
   }
 
   /** @internal */
-  static wrap<S extends Schema>(name: string, nativeObject: NativeObject): BpfObject<S> {
+  static wrap<S extends Schema>(
+    name: string,
+    nativeObject: NativeObject,
+    info: Pick<ObjectInfo, 'globals'>,
+  ): BpfObject<S> {
+    const handles: { close(): void }[] = [nativeObject];
     try {
-      return new BpfObject<S>(name, nativeObject);
+      const programs = nativeObject.programs();
+      handles.push(...programs);
+      const maps = nativeObject.maps();
+      handles.push(...maps);
+      return new BpfObject<S>(name, nativeObject, programs, maps, info);
     } catch (error) {
-      nativeObject.close();
+      for (const handle of handles.reverse()) handle.close();
       throw error;
     }
   }
@@ -145,6 +189,19 @@ export class BpfObject<S extends Schema = Schema> implements Disposable {
     return this.#named('map', this.maps, name);
   }
 
+  /**
+   * Attaches each program whose SEC() says where, or none: one that fails takes back those before it. Programs that
+   * need an interface or a cgroup (xdp, tc, cgroup_skb) are left out, as libbpf does.
+   *
+   * @throws what BpfProgram.attach() throws
+   * @example
+   * const links = object.attachAll();
+   */
+  attachAll(): BpfLink[] {
+    if (this.#closed) throw new EbpfStateError(`object ${this.name} is closed`, { state: 'closed' });
+    return attachAll(Object.values(this.programs));
+  }
+
   #named<T>(noun: 'program' | 'map', all: Readonly<Record<string, T>>, name: string): T {
     if (this.#closed) throw new EbpfStateError(`object ${this.name} is closed`, { state: 'closed' });
     const found = Object.hasOwn(all, name) ? all[name] : undefined;
@@ -156,7 +213,7 @@ export class BpfObject<S extends Schema = Schema> implements Disposable {
     });
   }
 
-  /** Closes its links, which detaches them, its programs and its maps. Idempotent. */
+  /** Closes its links, which detaches those that are not pinned, its programs and its maps. Idempotent. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -172,52 +229,49 @@ export class BpfObject<S extends Schema = Schema> implements Disposable {
   }
 }
 
-const VERIFIER_LOG = /^libbpf: prog '(.*?)': -- BEGIN PROG LOAD LOG --\n([\s\S]*?)-- END PROG LOAD LOG --$/;
-
-function verifierLogs(log: readonly string[]): Map<string, string> {
-  const logs = new Map<string, string>();
-  for (const line of log) {
-    const [, program, text] = VERIFIER_LOG.exec(line) ?? [];
-    if (program !== undefined && text !== undefined) logs.set(program, text);
-  }
-  return logs;
-}
-
-// The last line that is not the verifier's bookkeeping is the one that says what is wrong.
-function verifierSummary(log: string): string | undefined {
-  return log
-    .split('\n')
-    .filter(
-      (line) => line !== '' && !/^(processed \d+ insns|verification time|stack depth|max_states)/.test(line),
-    )
-    .at(-1);
-}
-
-function loadFailure(read: SourceBytes, info: ObjectInfo, error: unknown): EbpfError {
+function loadFailure(read: SourceBytes, info: ObjectInfo, error: unknown): unknown {
+  if (!isNativeFailure(error)) return error;
   const { words, log, ...options } = describeFailure(error, `object ${read.name}`);
   const [program, verifierLog] = [...verifierLogs(log)].at(-1) ?? [refusedProgram(log), undefined];
   const summary = verifierLog === undefined ? undefined : verifierSummary(verifierLog);
   if (options.code === 'EPERM' && summary === undefined) {
-    const needed = info.programs.flatMap((entry) => capabilitiesToLoad(entry.type));
-    return permissionFailure(read, missingCapabilities(['CAP_BPF', ...needed]), words, options);
+    const needed = [
+      ...info.programs.flatMap((entry) => capabilitiesToLoad(entry.type)),
+      ...info.maps.flatMap((entry) => capabilitiesToCreate(entry.type)),
+    ];
+    const unprivileged = info.programs.every((entry) => unprivilegedType(entry.type));
+    return permissionFailure(read, missingCapabilities(['CAP_BPF', ...needed]), words, options, unprivileged);
   }
   // Without CAP_PERFMON the verifier forbids what could tell a kernel address (kernel/bpf/verifier.c, allow_ptr_leaks).
   if (options.code === 'EACCES' && /prohibited|leaks addr/.test(summary ?? '')) {
     const missing = missingCapabilities(['CAP_PERFMON']);
     if (missing.length > 0) return permissionFailure(read, missing, `${words}: ${summary}`, options);
   }
+  if (log.some((line) => / is not on BPF FS$/.test(line))) {
+    return new EbpfLoadError(
+      `load ${read.name}: its maps are pinned by name, and the folder is in no BPF file system`,
+      {
+        ...options,
+        code: 'ERR_EBPF_NO_BPFFS',
+        hint: 'mount one: mount -t bpf bpf /sys/fs/bpf; pinRoot names the folder in it',
+      },
+    );
+  }
+  const { source, code } = verifierLog === undefined ? {} : verifierPlace(verifierLog);
+  const line = [source, code].filter((part) => part !== undefined).join(': ') || undefined;
   const subject = program === undefined ? read.name : `${program} (${read.name})`;
   const detail = summary ?? mapFailure(log);
-  return new EbpfLoadError(`load ${subject}: ${words}${detail ? `: ${detail}` : ''}`, {
-    ...options,
-    program,
-    summary,
-    verifierLog,
-    hint:
-      summary === undefined
-        ? undefined
-        : "the verifier refuses the program; the error's verifierLog has it whole",
-  });
+  return new EbpfLoadError(
+    `load ${subject}: ${words}${detail ? `: ${detail}` : ''}${line ? `, at ${line}` : ''}`,
+    {
+      ...options,
+      ...{ program, summary, source: line, verifierLog },
+      hint:
+        summary === undefined
+          ? undefined
+          : "the verifier refuses the program; the error's verifierLog has it whole",
+    },
+  );
 }
 
 function permissionFailure(
@@ -225,8 +279,9 @@ function permissionFailure(
   missing: Capability[],
   words: string,
   options: EbpfErrorOptions,
+  unprivileged = false,
 ): EbpfPermissionError {
-  const hint = permissionHint(missing);
+  const hint = permissionHint(missing, { unprivileged });
   return new EbpfPermissionError(`load ${read.name}: ${words}`, { ...options, missing, hint });
 }
 
@@ -237,6 +292,10 @@ function refusedProgram(log: readonly string[]): string | undefined {
 // libbpf's first complaint, where it is about a map or a relocation and not about a program.
 function mapFailure(log: readonly string[]): string | undefined {
   return log
-    .find((line) => /^libbpf: (map|prog) .*(failed|can't|cannot)/.test(line))
+    .find(
+      (line) =>
+        /^libbpf: (map|prog|couldn't reuse|failed to) .*/.test(line) &&
+        /fail|can't|cannot|couldn't/.test(line),
+    )
     ?.replace(/^libbpf: /, '');
 }

@@ -1,16 +1,16 @@
-import {
-  describeFailure,
-  EbpfAttachError,
-  EbpfError,
-  EbpfNotSupportedError,
-  EbpfPermissionError,
-} from './errors.ts';
-import { bringUp, findInterface, type NetTarget, xdpHolder, xdpState } from './interface.ts';
-import { keepAlive } from './lifetime.ts';
-import { type BpfLink, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
+import { attachFailure, noObject, type SectionTarget, sectionTarget } from './attach.ts';
+import { type CgroupOptions, cgroupFailure, checkCgroupProgram } from './cgroup.ts';
+import { describeFailure, EbpfError, EbpfNotSupportedError } from './errors.ts';
+import type { NetTarget } from './interface.ts';
+import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
+import { BpfLink, type XdpLink, type XdpOptions } from './link.ts';
 import type { Bytes } from './map.ts';
-import type { NativeInterface, NativeLink, NativeProgram } from './native.ts';
-import { missingCapabilities, permissionHint } from './privileges.ts';
+import { type NativeLink, type NativeProgram, native } from './native.ts';
+import { byIdFailure, openId, openPin, pin } from './pin.ts';
+import { checkSocketProgram, socketFailure } from './socket.ts';
+import { attachTc, type TcLink, type TcOptions } from './tc.ts';
+import { tracepointNumber } from './tracepoint.ts';
+import { attachXdp } from './xdp.ts';
 
 export interface ProgramStats {
   /** Runs while somebody held enableStats or kernel.bpf_stats_enabled was 1; 0 otherwise. */
@@ -41,6 +41,15 @@ export interface RunResult {
   dataOutSize: number;
 }
 
+/** A program in the kernel, as BpfProgram.list() has it. */
+export interface ProgramListing {
+  id: number;
+  /** As the kernel keeps it: 15 characters. */
+  name: string;
+  type: string;
+  tag: string;
+}
+
 /** What a program needs of the object that it came from. @internal */
 export interface ProgramOwner {
   readonly links: Set<BpfLink>;
@@ -55,6 +64,7 @@ export interface ProgramOwner {
  */
 export class BpfProgram implements Disposable {
   readonly name: string;
+  /** Its SEC(); empty for a program that came from a pin or an id. */
   readonly section: string;
   /** The kernel's word: `xdp`, `sched_cls`, `raw_tracepoint`, … */
   readonly type: string;
@@ -68,6 +78,7 @@ export class BpfProgram implements Disposable {
   /** @internal */
   readonly native: NativeProgram;
   readonly #owner: ProgramOwner;
+  readonly #hasObject: boolean;
 
   private constructor(nativeProgram: NativeProgram, owner: ProgramOwner, verifierLog: string | undefined) {
     const shape = nativeProgram.describe();
@@ -79,6 +90,7 @@ export class BpfProgram implements Disposable {
     this.fd = shape.fd;
     if (verifierLog !== undefined) this.verifierLog = verifierLog;
     this.native = nativeProgram;
+    this.#hasObject = shape.instructions !== undefined;
     this.#owner = owner;
     keepAlive(this, owner);
   }
@@ -86,6 +98,171 @@ export class BpfProgram implements Disposable {
   /** @internal */
   static wrap(nativeProgram: NativeProgram, owner: ProgramOwner, verifierLog?: string): BpfProgram {
     return new BpfProgram(nativeProgram, owner, verifierLog);
+  }
+
+  /** Links that close with its object. @internal */
+  get links(): Set<BpfLink> {
+    return this.#owner.links;
+  }
+
+  /**
+   * Opens a pinned program.
+   *
+   * @throws EbpfError `ERR_EBPF_PIN_KIND` where something else is pinned there; ENOENT, `ERR_EBPF_NO_BPFFS`
+   */
+  static fromPin(path: string): BpfProgram {
+    return BpfProgram.#opened(openPin(path, 'program').handle);
+  }
+
+  /**
+   * A program of any process, by the kernel's number.
+   *
+   * @throws EbpfError ENOENT where there is none
+   * @throws EbpfPermissionError without CAP_SYS_ADMIN
+   */
+  static fromId(id: number): BpfProgram {
+    return BpfProgram.#opened(openId('program', id, () => native().programById(id)));
+  }
+
+  /**
+   * Every program on this machine, whoever loaded it.
+   *
+   * @throws EbpfPermissionError without CAP_SYS_ADMIN
+   */
+  static list(): ProgramListing[] {
+    try {
+      return native().programs();
+    } catch (error) {
+      throw byIdFailure('list the programs', error);
+    }
+  }
+
+  static #opened(handle: NativeProgram): BpfProgram {
+    try {
+      const program = new BpfProgram(handle, { links: new Set() }, undefined);
+      warnIfForgotten(program, `the BPF program ${program.name}`);
+      return program;
+    } catch (error) {
+      handle.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Attaches the program where its SEC() says: `tp/sched/sched_switch`, `raw_tp/sys_enter`, `kprobe/do_unlinkat`, …
+   *
+   * @throws EbpfAttachError `ERR_EBPF_NO_TARGET` where the section names none, `ERR_EBPF_NO_TRACEPOINT`
+   * @throws EbpfNotSupportedError where the kernel lacks what it takes, or tracefs is not mounted
+   * @throws EbpfPermissionError naming what the process lacks
+   * @example
+   * using object = await loadObject('trace.bpf.o');
+   * using link = object.program('on_switch').attach();
+   */
+  attach(): BpfLink {
+    const at = sectionTarget(this);
+    if (at.kind === 'tp' || at.kind === 'tracepoint') {
+      const slash = at.target.indexOf('/');
+      return this.attachTracepoint(at.target.slice(0, Math.max(slash, 0)), at.target.slice(slash + 1));
+    }
+    if (/^raw_t/.test(at.kind)) return this.attachRawTracepoint(at.target);
+    if (this.#hasObject) return this.#attach(at, () => this.native.attach());
+    // libbpf attaches what it has loaded; the kernel knows where a tracing program was loaded for.
+    if (!/^(tp_btf|fentry|fexit|fmod_ret|lsm)$/.test(at.kind)) throw noObject(this, at);
+    return this.#attach(at, () => this.native.attachRawTracepoint(undefined));
+  }
+
+  /**
+   * Attaches to a tracepoint, by the two names that it has below events/ in tracefs.
+   *
+   * @param options.cookie what bpf_get_attach_cookie() gives the program (kernel 5.15)
+   * @throws EbpfAttachError `ERR_EBPF_NO_TRACEPOINT` with the nearest names
+   * @throws EbpfNotSupportedError where tracefs is not mounted
+   */
+  attachTracepoint(category: string, name: string, options: { cookie?: bigint } = {}): BpfLink {
+    const number = tracepointNumber(`attach ${this.name} to ${category}/${name}`, category, name);
+    const at = { kind: 'tracepoint', target: `${category}/${name}` };
+    return this.#attach(at, () => this.native.attachTracepoint(number, options.cookie));
+  }
+
+  /**
+   * Attaches to a tracepoint before its arguments are made into a record: cheaper, and without tracefs.
+   *
+   * @throws EbpfAttachError `ERR_EBPF_NO_TRACEPOINT`
+   */
+  attachRawTracepoint(name: string): BpfLink {
+    return this.#attach({ kind: 'raw_tracepoint', target: name }, () =>
+      this.native.attachRawTracepoint(name),
+    );
+  }
+
+  /**
+   * Attaches to a cgroup (v2), by its folder: to sockets of its processes and of those below it, beside what others
+   * have there. Kernel 5.7.
+   *
+   * @throws EbpfAttachError `ERR_EBPF_NO_CGROUP` where the path is no cgroup v2 folder, `ERR_EBPF_PROGRAM_TYPE`;
+   *   `ERR_EBPF_NO_TARGET` where neither SEC() nor `attachType` says what to attach to
+   * @throws EbpfPermissionError without CAP_NET_ADMIN
+   * @example
+   * using link = object.program('count_egress').attachCgroup('/sys/fs/cgroup/system.slice');
+   */
+  attachCgroup(path: string, options: CgroupOptions = {}): BpfLink {
+    const what = `attach ${this.name} to cgroup ${path}`;
+    checkCgroupProgram(what, this, path, options);
+    return this.#link(
+      path,
+      'fd',
+      () => this.native.attachCgroup(path, options.attachType),
+      (error) => cgroupFailure(what, this.name, path, error),
+    );
+  }
+
+  /**
+   * Attaches a `SEC("socket")` program to an open socket of the caller's, which stays the caller's alone: closing it
+   * ends the attachment. A socket has one filter; one that is there is never replaced. The kernel does not tell whose
+   * program a socket has: state() is `attached` while it has one.
+   *
+   * @throws EbpfAttachError ENOTSOCK, EBADF; EEXIST where the socket has a filter; `ERR_EBPF_PROGRAM_TYPE`
+   */
+  attachSocket(fd: number): BpfLink {
+    const what = `attach ${this.name} to descriptor ${fd}`;
+    checkSocketProgram(what, this, fd);
+    return this.#link(
+      `descriptor ${fd}`,
+      'socket',
+      () => this.native.attachSocket(fd),
+      (error) => socketFailure(what, this.name, fd, error),
+    );
+  }
+
+  #attach(at: SectionTarget, attempt: () => NativeLink): BpfLink {
+    return this.#link(at.target, 'fd', attempt, (error) =>
+      attachFailure(`attach ${this.name} to ${at.target}`, this.name, at, error),
+    );
+  }
+
+  #link(
+    target: string,
+    owner: 'fd' | 'socket',
+    attempt: () => NativeLink,
+    failure: (error: unknown) => EbpfError,
+  ): BpfLink {
+    let nativeLink: NativeLink;
+    try {
+      nativeLink = attempt();
+    } catch (error) {
+      throw failure(error);
+    }
+    const links = this.#owner.links;
+    try {
+      const kind = nativeLink.info().type;
+      const init = { native: nativeLink, program: this, kind, target, owner };
+      const link = new BpfLink({ ...init, onClose: (closed) => links.delete(closed) });
+      links.add(link);
+      return link;
+    } catch (error) {
+      nativeLink.close();
+      throw error;
+    }
   }
 
   /**
@@ -96,94 +273,30 @@ export class BpfProgram implements Disposable {
    * @throws EbpfPermissionError without CAP_NET_ADMIN
    */
   attachXdp(options: NetTarget & XdpOptions): XdpLink {
-    const entry = findInterface(options);
-    const mode = options.mode ?? 'drv';
-    if (!entry.up) {
-      if (options.bringUp !== true) {
-        throw new EbpfAttachError(`attach ${this.name} to ${entry.name}: the interface is down`, {
-          code: 'ERR_EBPF_INTERFACE_DOWN',
-          target: entry.name,
-          hint: `set it up with ip link set ${entry.name} up (in code: bringUp: true)`,
-        });
-      }
-      bringUp(entry, options.netns);
-    }
-    return this.#attachXdp(entry, mode, options);
-  }
-
-  #attachXdp(
-    entry: NativeInterface,
-    mode: XdpMode,
-    options: XdpOptions & { netns?: string | number },
-  ): XdpLink {
-    const { netns, replace } = options;
-    const owner = options.via === 'netlink' || replace ? 'netlink' : 'fd';
-    const what = `attach ${this.name} to ${entry.name} (${mode})`;
-    let nativeLink: NativeLink;
-    try {
-      nativeLink =
-        owner === 'netlink'
-          ? this.native.attachXdpNetlink(entry.ifindex, mode, netns, replace?.programId, false)
-          : this.native.attachXdp(entry.ifindex, mode, netns);
-    } catch (error) {
-      throw this.#attachFailure(what, entry, netns, error);
-    }
     const links = this.#owner.links;
-    const init = { native: nativeLink, program: this, kind: 'xdp', target: entry.name, owner } as const;
-    const link = new XdpLink({ ...init, onClose: (closed) => links.delete(closed) }, entry.ifindex, mode);
+    const link = attachXdp(this, options, (closed) => links.delete(closed));
     links.add(link);
-    // Only the kernel's word counts: our id, in the slot of this mode.
-    const found = xdpState(entry.ifindex, netns)[mode];
-    if (found !== this.id) {
-      link.close();
-      throw new EbpfAttachError(
-        `${what}: the kernel reports program ${found || 'none'} there, not ${this.id}`,
-        {
-          code: 'ERR_EBPF_NOT_ATTACHED',
-          target: entry.name,
-        },
-      );
-    }
     return link;
   }
 
-  #attachFailure(
-    what: string,
-    entry: NativeInterface,
-    netns: string | number | undefined,
-    error: unknown,
-  ): EbpfError {
-    const { words, log, ...options } = describeFailure(error, `program ${this.name}`);
-    // The kernel's own sentence, where it has one: "native and generic XDP can't be active at the same time".
-    const kernel = log.map((line) => /Kernel error message: (.*)/.exec(line)?.[1]).find(Boolean);
-    const reason = kernel ? `${words}: ${kernel}` : words;
-    switch (options.code) {
-      case 'EPERM': {
-        const missing = missingCapabilities(['CAP_NET_ADMIN']);
-        return new EbpfPermissionError(`${what}: ${reason}`, {
-          ...options,
-          missing,
-          hint: permissionHint(missing),
-        });
-      }
-      case 'EBUSY':
-      case 'EEXIST': {
-        const holder = xdpHolder(entry.ifindex, netns);
-        if (!holder) break;
-        const name = holder.name === undefined ? '' : ` "${holder.name}"`;
-        const remedy =
-          holder.linkId === undefined
-            ? `detach it, or name it to take its place (in code: replace: { programId: ${holder.programId} })`
-            : `link ${holder.linkId} holds it: only its owner can change or detach it`;
-        return new EbpfAttachError(`${what}: ${reason}: held by program ${holder.programId}${name}`, {
-          ...options,
-          target: entry.name,
-          holder,
-          hint: remedy,
-        });
-      }
-    }
-    return new EbpfAttachError(`${what}: ${reason}`, { ...options, target: entry.name });
+  /**
+   * Attaches a TC program (`SEC("tc")`) to an interface's ingress or egress: beside what others have there, never in
+   * its place.
+   *
+   * @throws EbpfAttachError `ERR_EBPF_NO_INTERFACE`, `ERR_EBPF_INTERFACE_DOWN`, `ERR_EBPF_PROGRAM_TYPE`; `EEXIST` with
+   *   the `holder` where the priority and handle are taken, or TCX has this program there already; `ENOENT` where
+   *   `order` names a program or link that is not there
+   * @throws EbpfNotSupportedError for `via: 'tcx'` or an `order` before kernel 6.6
+   * @throws EbpfPermissionError without CAP_NET_ADMIN
+   * @example
+   * using link = program.attachTc({ iface: 'eth0', direction: 'egress' });
+   * console.log(link.via, link.state());
+   */
+  attachTc(options: NetTarget & TcOptions): TcLink {
+    const links = this.#owner.links;
+    const link = attachTc(this, options, (closed) => links.delete(closed));
+    links.add(link);
+    return link;
   }
 
   /**
@@ -217,8 +330,18 @@ export class BpfProgram implements Disposable {
     }
   }
 
+  /**
+   * Gives the program a name in the BPF file system, which keeps it in the kernel when nobody else does.
+   *
+   * @throws EbpfError EEXIST where the name is taken, `ERR_EBPF_PIN_NAME`, `ERR_EBPF_NO_BPFFS`
+   */
+  pin(path: string): void {
+    pin(this.native, `program ${this.name}`, path);
+  }
+
   /** Gives the handle up. The program lives on while a link, a pin or another handle holds it. */
   close(): void {
+    closedInTime(this);
     this.native.close();
   }
 

@@ -1,9 +1,13 @@
+import * as fs from 'node:fs';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { readdir, realpath } from 'node:fs/promises';
+import { basename, isAbsolute, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { EbpfValidationError } from './errors.ts';
+import { promisify } from 'node:util';
+import { EbpfError, EbpfValidationError } from './errors.ts';
 import type { Bytes } from './map.ts';
+import { native } from './native.ts';
+import { finding, type RuleId } from './rules.ts';
 import type { Finding } from './validate.ts';
 
 /** An object file by path or `file:` URL, or its bytes. A file is read once. */
@@ -23,19 +27,25 @@ export interface SourceBytes {
 // A FIFO would block in open(2) and a terminal would become ours: O_NONBLOCK and O_NOCTTY, then fstat decides.
 const FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
 
+// Not those of node:fs/promises: a worker that is terminated while its open() is under way leaves the descriptor open (seen
+// with Node 20: AfterOpenFileHandle in src/node_file.cc drops it), and those of fs.open() it closes. fs.close() gives the
+// descriptor up before the pool has closed it, and a worker that is terminated meanwhile takes it out of the pool's queue:
+// so that is done at once.
+const [open, fstat, read] = [promisify(fs.open), promisify(fs.fstat), promisify(fs.read)];
+
 /** Reads `source`, or throws EbpfValidationError with the one rule that it breaks. */
 export async function readSource(source: Source, limit = DEFAULT_FILE_LIMIT): Promise<SourceBytes> {
   const path = sourcePath(source);
-  if (path === undefined) return fromBytes(source as Bytes);
-  let file: FileHandle | undefined;
+  if (path === undefined) return fromBytes(source as Bytes, limit);
+  let fd: number | undefined;
   try {
-    file = await open(path, FLAGS);
-    const stat = await file.stat();
+    fd = await open(path, FLAGS);
+    const stat = await fstat(fd);
     const size = checkedSize(path, stat.isFile(), stat.size, limit);
     const bytes = new Uint8Array(size);
     let length = 0;
     while (length < size) {
-      const { bytesRead } = await file.read(bytes, length, size - length, length);
+      const { bytesRead } = await read(fd, bytes, length, size - length, length);
       if (bytesRead === 0) break;
       length += bytesRead;
     }
@@ -43,13 +53,13 @@ export async function readSource(source: Source, limit = DEFAULT_FILE_LIMIT): Pr
   } catch (error) {
     throw readFailure(path, error);
   } finally {
-    await file?.close();
+    if (fd !== undefined) closeSync(fd);
   }
 }
 
 export function readSourceSync(source: Source, limit = DEFAULT_FILE_LIMIT): SourceBytes {
   const path = sourcePath(source);
-  if (path === undefined) return fromBytes(source as Bytes);
+  if (path === undefined) return fromBytes(source as Bytes, limit);
   let fd: number | undefined;
   try {
     fd = openSync(path, FLAGS);
@@ -80,7 +90,24 @@ export function sourcePath(source: Source): string | undefined {
   );
 }
 
-function fromBytes(bytes: Bytes): SourceBytes {
+/** `source` with its path resolved in `folder`; one that leads out of it is refused. */
+export async function inFolder(folder: string | undefined, source: Source): Promise<Source> {
+  const path = sourcePath(source);
+  if (folder === undefined || path === undefined) return source;
+  const full = resolve(folder, path);
+  try {
+    // Links are followed first: a link inside may lead out.
+    const inside = relative(await realpath(folder), await realpath(full));
+    if (inside !== '..' && !inside.startsWith('../') && !isAbsolute(inside)) return full;
+  } catch {
+    return full; // reading it will say what is wrong
+  }
+  const message = `outside the programs directory ${folder}`;
+  throw invalidObject([{ rule: 'file-outside', level: 'error', place: path, message }]);
+}
+
+function fromBytes(bytes: Bytes, limit: number): SourceBytes {
+  checkedSize('<bytes>', true, bytes.byteLength, limit);
   return { bytes, name: 'object', place: '<bytes>' };
 }
 
@@ -89,32 +116,26 @@ function fromFile(path: string, bytes: Uint8Array): SourceBytes {
 }
 
 function checkedSize(path: string, isFile: boolean, size: number, limit: number): number {
-  if (!isFile) {
-    throw refuse('file-type', path, 'not a regular file', 'name an object file that clang -target bpf made');
-  }
-  if (size > limit) {
-    throw refuse(
-      'file-size',
-      path,
-      `${size} bytes, over the limit of ${limit}`,
-      'object files are kilobytes: is it one?',
-    );
-  }
+  if (!isFile) throw refuse('file-type', path, 'not a regular file');
+  if (size > limit) throw refuse('file-size', path, `${size} bytes, over the limit of ${limit}`);
   return size;
 }
 
 function readFailure(path: string, error: unknown): unknown {
   if (error instanceof EbpfValidationError) return error;
-  const { code, message } = error as NodeJS.ErrnoException;
+  const { code, errno = 0, syscall, message } = error as NodeJS.ErrnoException;
   if (code === undefined) return error;
-  if (code === 'ENOENT') return refuse('file-missing', path, 'no such file', undefined, error);
-  return refuse('file-unreadable', path, message, undefined, error);
+  // The process's want, which says nothing about the file.
+  if (['EMFILE', 'ENFILE', 'ENOMEM'].includes(code)) {
+    const words = native().describeErrno(Math.abs(errno)).toLowerCase();
+    return new EbpfError(`read ${path}: ${words}`, { code, errno: Math.abs(errno), syscall, cause: error });
+  }
+  if (code === 'ENOENT') return refuse('file-missing', path, 'no such file', error);
+  return refuse('file-unreadable', path, message, error);
 }
 
-function refuse(rule: string, place: string, message: string, remedy?: string, cause?: unknown): Error {
-  const finding: Finding = { rule, level: 'error', place, message };
-  if (remedy !== undefined) finding.remedy = remedy;
-  return invalidObject([finding], cause);
+function refuse(rule: RuleId, place: string, message: string, cause?: unknown): Error {
+  return invalidObject([finding(rule, place, message)], cause);
 }
 
 /** The error that a set of findings amounts to. */
@@ -126,4 +147,23 @@ export function invalidObject(findings: readonly Finding[], cause?: unknown): Eb
     hint: first?.remedy,
     cause,
   });
+}
+
+/**
+ * The paths of the object files in a folder, by name. Where a `programsDir` is set, the folder has to be in it.
+ *
+ * @throws EbpfError ENOENT, ENOTDIR, EACCES
+ */
+export async function objectFiles(programsDir: string | undefined, dir: string): Promise<string[]> {
+  const folder = String(await inFolder(programsDir, dir));
+  try {
+    const names = await readdir(folder);
+    return names
+      .filter((name) => name.endsWith('.o'))
+      .sort()
+      .map((name) => join(folder, name));
+  } catch (error) {
+    const { code = 'EIO', message } = error as NodeJS.ErrnoException;
+    throw new EbpfError(`load the programs in ${folder}: ${message}`, { code, cause: error });
+  }
 }

@@ -1,6 +1,8 @@
-import { EbpfAttachError } from './errors.ts';
-import type { NetTarget } from './interface.ts';
-import type { XdpLink, XdpMode, XdpOptions } from './link.ts';
+import { describeFailure, EbpfAttachError, type EbpfError, withKernelWords } from './errors.ts';
+import { findInterface, type NetTarget, requireUp, xdpHolder, xdpState } from './interface.ts';
+import { type BpfLink, requirePersistable, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
+import type { NativeInterface, NativeLink } from './native.ts';
+import { permissionError } from './privileges.ts';
 import type { BpfProgram } from './program.ts';
 
 /** Where a negotiation starts. `AttachMode.HW` tries hw, drv, skb; `DRV` drv, skb; `SKB` skb alone. */
@@ -59,4 +61,78 @@ function withTried(error: EbpfAttachError, tried: readonly TriedMode[]): EbpfAtt
     ...{ code, errno, syscall, hint, target, holder, tried },
     cause: error,
   });
+}
+
+/** One attempt, in one mode. @internal */
+export function attachXdp(
+  program: BpfProgram,
+  options: NetTarget & XdpOptions,
+  onClose: (link: BpfLink) => void,
+): XdpLink {
+  const entry = findInterface(options);
+  const { mode = 'drv', netns, replace, persist = false } = options;
+  requireUp(`attach ${program.name} to ${entry.name}`, entry, options);
+  const owner = options.via === 'netlink' || replace ? 'netlink' : 'fd';
+  const what = `attach ${program.name} to ${entry.name} (${mode})`;
+  requirePersistable(persist, owner);
+  let nativeLink: NativeLink;
+  try {
+    nativeLink =
+      owner === 'netlink'
+        ? program.native.attachXdpNetlink(entry.ifindex, mode, netns, replace?.programId)
+        : program.native.attachXdp(entry.ifindex, mode, netns);
+  } catch (error) {
+    throw xdpFailure(what, program, entry, netns, error);
+  }
+  const init = { native: nativeLink, program, kind: 'xdp', target: entry.name, owner, persist } as const;
+  const link = new XdpLink({ ...init, onClose }, entry.ifindex, mode);
+  // Only the kernel's word counts: our id, in the slot of this mode.
+  let found: number;
+  try {
+    found = xdpState(entry.ifindex, netns)[mode];
+  } catch (error) {
+    link.close();
+    throw error;
+  }
+  if (found === program.id) return link;
+  link.close();
+  throw new EbpfAttachError(
+    `${what}: the kernel reports program ${found || 'none'} there, not ${program.id}`,
+    {
+      code: 'ERR_EBPF_NOT_ATTACHED',
+      target: entry.name,
+    },
+  );
+}
+
+function xdpFailure(
+  what: string,
+  program: BpfProgram,
+  entry: NativeInterface,
+  netns: string | number | undefined,
+  error: unknown,
+): EbpfError {
+  const { words, log, ...options } = describeFailure(error, `program ${program.name}`);
+  const reason = withKernelWords(words, log);
+  switch (options.code) {
+    case 'EPERM':
+      return permissionError(`${what}: ${reason}`, options, ['CAP_NET_ADMIN']);
+    case 'EBUSY':
+    case 'EEXIST': {
+      const holder = xdpHolder(entry.ifindex, netns);
+      if (!holder) break;
+      const name = holder.name === undefined ? '' : ` "${holder.name}"`;
+      const remedy =
+        holder.linkId === undefined
+          ? `detach it, or name it to take its place (in code: replace: { programId: ${holder.programId} })`
+          : `link ${holder.linkId} holds it: only its owner can change or detach it`;
+      return new EbpfAttachError(`${what}: ${reason}: held by program ${holder.programId}${name}`, {
+        ...options,
+        target: entry.name,
+        holder,
+        hint: remedy,
+      });
+    }
+  }
+  return new EbpfAttachError(`${what}: ${reason}`, { ...options, target: entry.name });
 }

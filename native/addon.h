@@ -4,6 +4,7 @@
 #include "napi_setup.h"
 
 #include <unordered_set>
+#include <vector>
 
 namespace node_ebpf
 {
@@ -12,6 +13,8 @@ class Object;
 class Program;
 class Map;
 class Link;
+class Stats;
+struct LogLine;
 
 class Addon
 {
@@ -30,6 +33,11 @@ public:
 	void Track(Link *link) { links_.insert(link); }
 	void Forget(Link *link) { links_.erase(link); }
 
+	// onLog(): libbpf's words that no error took. JS thread, with no exception pending.
+	void Listen(Napi::Function listener);
+	void StopListening();
+	void Say(const std::vector<LogLine> &lines);
+
 private:
 	static void Cleanup(void *self);
 
@@ -38,6 +46,8 @@ private:
 	Napi::FunctionReference program_;
 	Napi::FunctionReference map_;
 	Napi::FunctionReference link_;
+	Napi::FunctionReference stats_;
+	Napi::FunctionReference listener_;
 	std::unordered_set<Link *> links_;
 };
 
@@ -56,6 +66,10 @@ template <> inline Napi::FunctionReference &Addon::Constructor<Map>()
 template <> inline Napi::FunctionReference &Addon::Constructor<Link>()
 {
 	return link_;
+}
+template <> inline Napi::FunctionReference &Addon::Constructor<Stats>()
+{
+	return stats_;
 }
 
 } // namespace node_ebpf

@@ -25,6 +25,12 @@ bool IsAbsent(napi_env env, napi_value value)
 	return napi_typeof(env, value, &type) != napi_ok || type == napi_undefined || type == napi_null;
 }
 
+bool ReadFlag(napi_env env, napi_value value)
+{
+	bool flag = false;
+	return napi_get_value_bool(env, value, &flag) == napi_ok && flag;
+}
+
 bool ReadBytes(napi_env env, napi_value value, const char *name, size_t minimum, ByteSpan *out)
 {
 	bool is_typed_array = false;
@@ -66,6 +72,30 @@ bool ReadUint32(napi_env env, napi_value value, const char *name, uint32_t *out)
 	}
 	*out = static_cast<uint32_t>(number);
 	return true;
+}
+
+bool ReadOptionalUint64(napi_env env, napi_value value, const char *name, std::optional<uint64_t> *out)
+{
+	out->reset();
+	if (IsAbsent(env, value))
+		return true;
+	uint64_t number;
+	bool lossless = false;
+	if (napi_get_value_bigint_uint64(env, value, &number, &lossless) != napi_ok)
+		return Refuse(env, name, "a bigint");
+	if (!lossless) {
+		std::string message = std::string("Expected a bigint from 0 to 2^64 - 1 for ") + name;
+		napi_throw_range_error(env, "ERR_OUT_OF_RANGE", message.c_str());
+		return false;
+	}
+	*out = number;
+	return true;
+}
+
+bool ReadOptionalUint32(napi_env env, napi_value value, const char *name, uint32_t *out)
+{
+	*out = 0;
+	return IsAbsent(env, value) || ReadUint32(env, value, name, out);
 }
 
 bool ReadString(napi_env env, napi_value value, const char *name, std::string *out)

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "errors.h"
 
+#include <cerrno>
 #include <cstring>
+#include <sys/resource.h>
 
 namespace node_ebpf
 {
@@ -12,23 +14,28 @@ namespace
 // The kernel's own ENOTSUPP reaches user space from some map operations; libc has no text for it.
 constexpr int kKernelEnotsupp = 524;
 
-std::string Describe(int errnum)
+} // namespace
+
+std::string DescribeErrno(int errnum)
 {
 	if (errnum == kKernelEnotsupp)
 		return "operation not supported";
 	char buffer[128];
 	// GNU's strerror_r: it may return a string of its own instead of filling the buffer.
-	return strerror_r(errnum, buffer, sizeof buffer);
+	std::string text = strerror_r(errnum, buffer, sizeof buffer);
+	struct rlimit limit;
+	// Named here: to read it from /proc takes a descriptor, which there is none of.
+	if (errnum == EMFILE && getrlimit(RLIMIT_NOFILE, &limit) == 0)
+		text += ": this process may have " + std::to_string(limit.rlim_cur) + " (ulimit -n)";
+	return text;
 }
-
-} // namespace
 
 Failure Failure::FromErrno(int error, std::string operation, std::vector<std::string> log)
 {
 	Failure failure;
 	failure.errnum = error < 0 ? -error : error;
 	failure.operation = std::move(operation);
-	failure.message = Describe(failure.errnum);
+	failure.message = DescribeErrno(failure.errnum);
 	failure.log = std::move(log);
 	return failure;
 }

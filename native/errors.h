@@ -11,6 +11,9 @@
 namespace node_ebpf
 {
 
+// libc's words for a positive errno, and the limit where one was met.
+std::string DescribeErrno(int errnum);
+
 struct Failure {
 	const char *code = nullptr; // ERR_*; null where errnum says it all
 	int errnum = 0;             // positive

@@ -18,9 +18,13 @@ template <typename Class, typename Init> Napi::Object Construct(Napi::Env env, I
 	return constructor.New({Napi::External<Init>::New(env, &local)});
 }
 
-// Moves the Init out; false with a TypeError pending when JS called `new`.
-template <typename Init> bool TakeInit(const Napi::CallbackInfo &info, Init *out)
+// Moves the Init out; false with a TypeError pending when JS called `new`. An env that is ending does not
+// wrap, and nobody would ever delete the object: what it would own stays with Construct(), which gives it up.
+template <typename Class, typename Init>
+bool TakeInit(const Class &self, const Napi::CallbackInfo &info, Init *out)
 {
+	if (self.IsEmpty())
+		return false;
 	if (info.Length() != 1 || !info[0].IsExternal()) {
 		Napi::TypeError::New(info.Env(), "Illegal constructor").ThrowAsJavaScriptException();
 		return false;

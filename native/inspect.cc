@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inspect.h"
 
+#include "addon.h"
 #include "arguments.h"
+#include "examination.h"
+#include "kernel_helpers.h"
+#include "globals.h"
 #include "log.h"
-#include "options.h"
-#include "object.h"
 
-#include "elf/elf_rules.h"
-
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
-#include <cerrno>
 #include <cstring>
-#include <gelf.h>
-#include <libelf.h>
-#include <memory>
+#include <unordered_map>
 
 namespace node_ebpf
 {
@@ -21,134 +19,44 @@ namespace node_ebpf
 namespace
 {
 
-constexpr uint16_t kMachineBpf = 247; // EM_BPF, absent from older elf.h
+using DeclaredSizes = std::unordered_map<std::string, uint32_t>;
 
-struct ElfCloser {
-	void operator()(Elf *elf) const { elf_end(elf); }
-};
-using ElfPointer = std::unique_ptr<Elf, ElfCloser>;
+// libbpf makes as many maps of one definition as there are variables.
+constexpr uint32_t kMostMembers = 1 << 20;
 
-// The first rule that the file breaks, in the order in which they can be told.
-struct Refusal {
-	std::string rule;
-	std::string message;
-	std::vector<std::string> log;
-};
-
-struct Sections {
-	std::string license;
-	bool has_btf = false;
-	double core_relocations = 0;
-};
-
-// Counts the CO-RE relocations in .BTF.ext: a header, then for each section a record count
-// (Documentation/bpf/btf.rst, .BTF.ext section).
-double CountCoreRelocations(const Elf_Data *data)
+// max_entries as the source has them: libbpf rounds a ring's up when it opens the object.
+DeclaredSizes DeclaredMaxEntries(const struct btf *btf)
 {
-	struct Header {
-		uint16_t magic;
-		uint8_t version, flags;
-		uint32_t header_length, func_offset, func_length, line_offset, line_length, core_offset,
-		        core_length;
-	} header;
-	struct Group {
-		uint32_t section_name, records;
-	} group;
-	const auto *bytes = static_cast<const uint8_t *>(data->d_buf);
-	if (!bytes || data->d_size < sizeof header)
-		return 0;
-	memcpy(&header, bytes, sizeof header);
-	uint64_t at = uint64_t(header.header_length) + header.core_offset;
-	uint64_t end = at + header.core_length;
-	uint32_t record_size;
-	if (header.header_length < sizeof header || end > data->d_size ||
-	    header.core_length < sizeof record_size)
-		return 0;
-	memcpy(&record_size, bytes + at, sizeof record_size);
-	at += sizeof record_size;
-	double count = 0;
-	while (at + sizeof group <= end) {
-		memcpy(&group, bytes + at, sizeof group);
-		count += group.records;
-		at += sizeof group + uint64_t(group.records) * record_size;
-	}
-	return count;
-}
-
-bool ReadSections(Elf *elf, Sections *out)
-{
-	size_t names;
-	if (elf_getshdrstrndx(elf, &names) != 0)
-		return false;
-	for (Elf_Scn *section = nullptr; (section = elf_nextscn(elf, section));) {
-		const Elf64_Shdr *header = elf64_getshdr(section);
-		const char *name = header ? elf_strptr(elf, names, header->sh_name) : nullptr;
-		const Elf_Data *data = elf_rawdata(section, nullptr);
-		if (!name || !data || header->sh_type != SHT_PROGBITS)
+	DeclaredSizes result;
+	int32_t section = btf ? btf__find_by_name_kind(btf, ".maps", BTF_KIND_DATASEC) : -1;
+	if (section <= 0)
+		return result;
+	const struct btf_type *maps = btf__type_by_id(btf, static_cast<uint32_t>(section));
+	uint32_t looked = 0;
+	for (uint32_t i = 0; i < btf_vlen(maps); i++) {
+		const struct btf_type *var = btf__type_by_id(btf, btf_var_secinfos(maps)[i].type);
+		const char *map_name =
+		        var && btf_is_var(var) ? btf__name_by_offset(btf, var->name_off) : nullptr;
+		const struct btf_type *definition = map_name ? btf__type_by_id(btf, var->type) : nullptr;
+		if (!definition || !btf_is_struct(definition) || Shown(map_name) != map_name)
 			continue;
-		if (!strcmp(name, "license") && data->d_buf)
-			out->license.assign(static_cast<const char *>(data->d_buf),
-			                    strnlen(static_cast<const char *>(data->d_buf), data->d_size));
-		else if (!strcmp(name, ".BTF"))
-			out->has_btf = true;
-		else if (!strcmp(name, ".BTF.ext"))
-			out->core_relocations = CountCoreRelocations(data);
+		for (uint32_t member = 0; member < btf_vlen(definition); member++) {
+			if (looked++ == kMostMembers)
+				return result;
+			const struct btf_member &field = btf_members(definition)[member];
+			const char *name = btf__name_by_offset(btf, field.name_off);
+			const struct btf_type *pointer = btf__type_by_id(btf, field.type);
+			const struct btf_type *array = pointer && btf_is_ptr(pointer)
+			                                       ? btf__type_by_id(btf, pointer->type)
+			                                       : nullptr;
+			if (name && !strcmp(name, "max_entries") && array && btf_is_array(array))
+				result[map_name] = btf_array(array)->nelems;
+		}
 	}
-	return true;
+	return result;
 }
 
-// The machines that somebody is likely to hand over by mistake.
-std::string MachineName(uint16_t machine)
-{
-	switch (machine) {
-	case EM_386:
-		return "x86";
-	case EM_X86_64:
-		return "x86-64";
-	case EM_ARM:
-		return "ARM";
-	case EM_AARCH64:
-		return "AArch64";
-	case EM_RISCV:
-		return "RISC-V";
-	case EM_PPC64:
-		return "PowerPC";
-	case EM_S390:
-		return "S/390";
-	default:
-		return "machine " + std::to_string(machine);
-	}
-}
-
-bool CheckElf(std::vector<uint8_t> &bytes, Sections *sections, Refusal *refusal)
-{
-	elf_version(EV_CURRENT);
-	ElfPointer elf(elf_memory(reinterpret_cast<char *>(bytes.data()), bytes.size()));
-	if (!elf) {
-		int rule = elf_errno();
-		*refusal = {elf_rule_name(rule), elf_errmsg(rule), {}};
-		return false;
-	}
-	const Elf64_Ehdr *header = elf64_getehdr(elf.get());
-	if (header->e_machine != kMachineBpf) {
-		*refusal = {
-		        "elf-machine", "a file for " + MachineName(header->e_machine) + ", not for BPF", {}};
-		return false;
-	}
-	if (header->e_type != ET_REL) {
-		*refusal = {"elf-type",
-		            "type " + std::to_string(header->e_type) + ", not a relocatable object (1)",
-		            {}};
-		return false;
-	}
-	if (!ReadSections(elf.get(), sections)) {
-		*refusal = {"elf-section-table", "no section names", {}};
-		return false;
-	}
-	return true;
-}
-
-Napi::Object DescribeMap(Napi::Env env, const struct bpf_map *map)
+Napi::Object DescribeMap(Napi::Env env, const struct bpf_map *map, const DeclaredSizes &declared)
 {
 	Napi::Object result = Napi::Object::New(env);
 	const char *type = libbpf_bpf_map_type_str(bpf_map__type(map));
@@ -158,69 +66,225 @@ Napi::Object DescribeMap(Napi::Env env, const struct bpf_map *map)
 	result.Set("valueSize", bpf_map__value_size(map));
 	result.Set("maxEntries", bpf_map__max_entries(map));
 	result.Set("flags", bpf_map__map_flags(map));
+	result.Set("internal", bpf_map__is_internal(map));
+	auto found = declared.find(Shown(bpf_map__name(map)));
+	if (found != declared.end())
+		result.Set("declaredMaxEntries", found->second);
+	if (const struct bpf_map *inner = bpf_map__inner_map(const_cast<struct bpf_map *>(map)))
+		result.Set("inner", DescribeMap(env, inner, DeclaredSizes()));
 	return result;
 }
 
-Napi::Object DescribeProgram(Napi::Env env, const struct bpf_program *program)
+Napi::Object DescribeProgram(Napi::Env env, const struct bpf_program *program, const LoadedSize *size)
 {
 	Napi::Object result = Napi::Object::New(env);
 	const char *type = libbpf_bpf_prog_type_str(bpf_program__type(program));
 	result.Set("name", bpf_program__name(program));
 	result.Set("section", bpf_program__section_name(program));
 	result.Set("type", type ? type : "unspec");
-	result.Set("instructions", static_cast<double>(bpf_program__insn_cnt(program)));
+	result.Set("instructions",
+	           size ? size->instructions : static_cast<double>(bpf_program__insn_cnt(program)));
+	result.Set("tooManyFunctions", size && size->too_many);
 	return result;
 }
 
-Napi::Object DescribeRefusal(Napi::Env env, const Refusal &refusal)
+// libbpf has its programs in the order of ObjectFile's functions, without those that are called.
+Napi::Array DescribePrograms(Napi::Env env, const Examination &examined)
+{
+	Napi::Array result = Napi::Array::New(env);
+	uint32_t count = 0;
+	size_t next = 0;
+	const struct bpf_program *program = nullptr;
+	while ((program = bpf_object__next_program(examined.object.get(),
+	                                           const_cast<struct bpf_program *>(program)))) {
+		const std::vector<Function> &functions = examined.file.functions;
+		while (next < functions.size() && functions[next].subprogram)
+			next++;
+		bool same =
+		        next < functions.size() && functions[next].count == bpf_program__insn_cnt(program);
+		result.Set(count++,
+		           DescribeProgram(env, program, same ? &examined.calls.programs[next] : nullptr));
+		next++;
+	}
+	return result;
+}
+
+Napi::Array DescribeMaps(Napi::Env env, const Examination &examined)
+{
+	Napi::Array result = Napi::Array::New(env);
+	uint32_t count = 0;
+	DeclaredSizes declared = DeclaredMaxEntries(examined.btf.get());
+	struct bpf_map *map;
+	bpf_object__for_each_map(map, examined.object.get())
+	        result.Set(count++, DescribeMap(env, map, declared));
+	return result;
+}
+
+Napi::Array Strings(Napi::Env env, const std::vector<std::string> &lines)
+{
+	Napi::Array result = Napi::Array::New(env, lines.size());
+	for (size_t i = 0; i < lines.size(); i++)
+		result.Set(static_cast<uint32_t>(i), lines[i]);
+	return result;
+}
+
+Napi::Array DescribeRefusals(Napi::Env env, const std::vector<Refusal> &refusals)
+{
+	Napi::Array result = Napi::Array::New(env, refusals.size());
+	for (size_t i = 0; i < refusals.size(); i++) {
+		Napi::Object refusal = Napi::Object::New(env);
+		refusal.Set("rule", refusals[i].rule);
+		refusal.Set("message", refusals[i].message);
+		refusal.Set("log", Strings(env, refusals[i].log));
+		result.Set(static_cast<uint32_t>(i), refusal);
+	}
+	return result;
+}
+
+// Where an instruction is: its function, its number in it, and the source line where BTF has one.
+Napi::Object DescribePlace(Napi::Env env, const Examination &examined, uint32_t index, uint32_t instruction)
+{
+	const Function &function = examined.file.functions[index];
+	Napi::Object result = Napi::Object::New(env);
+	result.Set("function", Shown(function.name));
+	result.Set("subprogram", function.subprogram);
+	result.Set("section", Shown(examined.file.code[function.code].name));
+	result.Set("instruction", instruction);
+	if (const LineRecord *line = examined.LineOf(index, instruction)) {
+		const char *file = btf__str_by_offset(examined.btf.get(), line->file);
+		result.Set("file", Shown(file ? file : ""));
+		result.Set("line", line->line);
+	}
+	return result;
+}
+
+Napi::Array DescribeDefects(Napi::Env env, const Examination &examined)
+{
+	Napi::Array result = Napi::Array::New(env);
+	uint32_t count = 0;
+	for (const Defect &defect : examined.decoded.defects.list) {
+		Napi::Object entry = Napi::Object::New(env);
+		entry.Set("rule", defect.rule);
+		entry.Set("value", static_cast<double>(defect.value));
+		entry.Set("place", DescribePlace(env, examined, defect.function, defect.instruction));
+		result.Set(count++, entry);
+	}
+	return result;
+}
+
+Napi::Array DescribeKernelCalls(Napi::Env env, const Examination &examined)
+{
+	Napi::Array result = Napi::Array::New(env);
+	uint32_t count = 0;
+	for (const KernelCall &call : examined.decoded.kernel_calls) {
+		if (!examined.calls.used[call.function])
+			continue;
+		Napi::Object entry = Napi::Object::New(env);
+		entry.Set("name", call.name);
+		entry.Set("kind", call.helper ? "helper" : "kfunc");
+		entry.Set("place", DescribePlace(env, examined, call.function, call.instruction));
+		result.Set(count++, entry);
+	}
+	return result;
+}
+
+Napi::Array DescribeCoreDefects(Napi::Env env, const Examination &examined)
+{
+	Napi::Array result = Napi::Array::New(env);
+	uint32_t count = 0;
+	for (const CoreDefect &defect : examined.core_defects) {
+		Napi::Object entry = Napi::Object::New(env);
+		entry.Set("rule", defect.rule);
+		entry.Set("type", defect.type);
+		entry.Set("field", defect.field);
+		entry.Set("words", defect.words);
+		entry.Set("certain", defect.reach == Reach::kYes);
+		entry.Set("place", DescribePlace(env, examined, defect.function, defect.instruction));
+		result.Set(count++, entry);
+	}
+	return result;
+}
+
+Napi::Object Describe(Napi::Env env, const Examination &examined)
 {
 	Napi::Object result = Napi::Object::New(env);
-	Napi::Object inner = Napi::Object::New(env);
-	Napi::Array log = Napi::Array::New(env, refusal.log.size());
-	for (size_t i = 0; i < refusal.log.size(); i++)
-		log.Set(static_cast<uint32_t>(i), refusal.log[i]);
-	inner.Set("rule", refusal.rule);
-	inner.Set("message", refusal.message);
-	inner.Set("log", log);
-	result.Set("refused", inner);
+	result.Set("refusals", DescribeRefusals(env, examined.refusals));
+	if (!examined.readable)
+		return result;
+	result.Set("license", examined.file.license);
+	result.Set("hasBtf", examined.file.has_btf);
+	result.Set("coreRelocations", examined.btf_ext.relocation_count);
+	result.Set("defects", DescribeDefects(env, examined));
+	result.Set("defectsLeftOut", static_cast<double>(examined.decoded.defects.left_out));
+	result.Set("restrictedCalls", DescribeKernelCalls(env, examined));
+	result.Set("coreDefects", DescribeCoreDefects(env, examined));
+	result.Set("coreUnresolved", static_cast<double>(examined.core_unresolved));
+	if (examined.kernel_btf_error)
+		result.Set("kernelBtfError",
+		           Failure::FromErrno(examined.kernel_btf_error, "btf__parse").message);
+	if (!examined.object)
+		return result;
+	result.Set("log", Strings(env, examined.log));
+	result.Set("programs", DescribePrograms(env, examined));
+	result.Set("maps", DescribeMaps(env, examined));
+	result.Set("globals", DescribeGlobals(env, examined.object.get()));
 	return result;
 }
 
 Napi::Value Inspect(const Napi::CallbackInfo &info)
 {
+	ByteSpan span;
+	if (!ReadBytes(info.Env(), info[0], "source", 0, &span))
+		return info.Env().Undefined();
+	Examination examined;
+	examined.Run({span.data, span.data + span.size}, std::nullopt);
+	// A load says the same: then onLog() is not to hear it twice.
+	if (ReadFlag(info.Env(), info[1]))
+		Addon::Of(info.Env()).Say(examined.said);
+	return Describe(info.Env(), examined);
+}
+
+// The kernel's BTF is megabytes, and relocations may be many: on the pool.
+class ExamineWorker : public Napi::AsyncWorker
+{
+public:
+	ExamineWorker(Napi::Env env, std::vector<uint8_t> bytes, std::optional<std::string> kernel_btf)
+	    : Napi::AsyncWorker(env, "node-ebpf:examine"), deferred_(env), bytes_(std::move(bytes)),
+	      kernel_btf_(std::move(kernel_btf))
+	{
+	}
+	Napi::Promise Promise() const { return deferred_.Promise(); }
+
+private:
+	void Execute() override { examined_.Run(std::move(bytes_), kernel_btf_); }
+	void OnOK() override
+	{
+		Addon::Of(Env()).Say(examined_.said);
+		Napi::Object result = Describe(Env(), examined_);
+		if (Env().IsExceptionPending())
+			deferred_.Reject(Env().GetAndClearPendingException().Value());
+		else
+			deferred_.Resolve(result);
+	}
+
+	Napi::Promise::Deferred deferred_;
+	std::vector<uint8_t> bytes_;
+	std::optional<std::string> kernel_btf_;
+	Examination examined_;
+};
+
+Napi::Value Examine(const Napi::CallbackInfo &info)
+{
 	Napi::Env env = info.Env();
 	ByteSpan span;
+	std::optional<std::string> kernel_btf;
 	if (!ReadBytes(env, info[0], "source", 0, &span))
 		return env.Undefined();
-	std::vector<uint8_t> bytes(span.data, span.data + span.size);
-	Sections sections;
-	Refusal refusal;
-	if (!CheckElf(bytes, &sections, &refusal))
-		return DescribeRefusal(env, refusal);
-	LogCapture capture;
-	Zeroed<struct bpf_object_open_opts> opts;
-	opts.object_name = "inspect";
-	int error = 0;
-	ObjectPointer object = OpenObject(bytes, &opts, &error);
-	if (!object) {
-		Failure failure = Failure::FromErrno(error, "bpf_object__open_mem", capture.Take());
-		return DescribeRefusal(env, {"object-open", failure.message, failure.log});
-	}
-	Napi::Array programs = Napi::Array::New(env);
-	Napi::Array maps = Napi::Array::New(env);
-	uint32_t program_count = 0, map_count = 0;
-	struct bpf_program *program;
-	bpf_object__for_each_program(program, object.get())
-	        programs.Set(program_count++, DescribeProgram(env, program));
-	struct bpf_map *map;
-	bpf_object__for_each_map(map, object.get()) maps.Set(map_count++, DescribeMap(env, map));
-	Napi::Object result = Napi::Object::New(env);
-	result.Set("license", sections.license);
-	result.Set("hasBtf", sections.has_btf);
-	result.Set("coreRelocations", sections.core_relocations);
-	result.Set("programs", programs);
-	result.Set("maps", maps);
-	return result;
+	if (!IsAbsent(env, info[1]) && !ReadString(env, info[1], "btf", &kernel_btf.emplace()))
+		return env.Undefined();
+	auto *worker = new ExamineWorker(env, {span.data, span.data + span.size}, std::move(kernel_btf));
+	worker->Queue();
+	return worker->Promise();
 }
 
 } // namespace
@@ -228,6 +292,7 @@ Napi::Value Inspect(const Napi::CallbackInfo &info)
 void DefineInspectFunctions(Napi::Env env, Napi::Object exports)
 {
 	exports.Set("inspect", Napi::Function::New(env, Inspect, "inspect"));
+	exports.Set("examine", Napi::Function::New(env, Examine, "examine"));
 }
 
 } // namespace node_ebpf

@@ -6,7 +6,7 @@
 namespace node_ebpf
 {
 
-// JS: inspect(bytes)
+// JS: inspect(bytes), examine(bytes, kernelBtfPath | undefined): Promise
 void DefineInspectFunctions(Napi::Env env, Napi::Object exports);
 
 } // namespace node_ebpf

@@ -2,10 +2,9 @@
 #include "interface.h"
 
 #include "arguments.h"
-#include "log.h"
-#include "options.h"
+#include "errors.h"
+#include "netns.h"
 
-#include <bpf/libbpf.h>
 #include <cerrno>
 #include <cstring>
 #include <linux/rtnetlink.h>
@@ -117,61 +116,12 @@ Napi::Value SetInterfaceUp(const Napi::CallbackInfo &info)
 	return env.Undefined();
 }
 
-Napi::Value XdpQuery(const Napi::CallbackInfo &info)
-{
-	Napi::Env env = info.Env();
-	uint32_t ifindex;
-	Netns netns;
-	if (!ReadUint32(env, info[0], "ifindex", &ifindex) || !Netns::Read(env, info[1], &netns))
-		return env.Undefined();
-	XdpState state;
-	if (auto failure = QueryXdp(netns, static_cast<int>(ifindex), &state))
-		return failure->Throw(env);
-	Napi::Object result = Napi::Object::New(env);
-	result.Set("attachMode", static_cast<uint32_t>(state.attach_mode));
-	result.Set("skb", state.skb_program_id);
-	result.Set("drv", state.drv_program_id);
-	result.Set("hw", state.hw_program_id);
-	result.Set("features", static_cast<double>(state.features));
-	return result;
-}
-
 } // namespace
-
-std::optional<Failure> QueryXdp(const Netns &netns, int ifindex, XdpState *out)
-{
-	int error = 0;
-	std::vector<std::string> log;
-	auto query = [&] {
-		LogCapture capture;
-		Zeroed<struct bpf_xdp_query_opts> opts;
-		error = bpf_xdp_query(ifindex, 0, &opts);
-		if (error != 0 && error != -ENODEV && error != -EPERM) {
-			// libbpf asks for the features in a second question, which kernels before 6.3 and
-			// some sandboxes refuse; with the shorter struct it asks the first alone.
-			opts.feature_flags = 0;
-			opts.sz = offsetof(struct bpf_xdp_query_opts, feature_flags);
-			error = bpf_xdp_query(ifindex, 0, &opts);
-		}
-		out->features = opts.feature_flags;
-		out->attach_mode = opts.attach_mode;
-		out->skb_program_id = opts.skb_prog_id;
-		out->drv_program_id = opts.drv_prog_id;
-		out->hw_program_id = opts.hw_prog_id;
-		log = capture.Take();
-	};
-	if (auto failure = netns.Run(query))
-		return failure;
-	if (error)
-		return Failure::FromErrno(error, "bpf_xdp_query", std::move(log));
-	return std::nullopt;
-}
 
 void DefineInterfaceFunctions(Napi::Env env, Napi::Object exports)
 {
 	exports.Set("interfaces", Napi::Function::New(env, Interfaces, "interfaces"));
 	exports.Set("setInterfaceUp", Napi::Function::New(env, SetInterfaceUp, "setInterfaceUp"));
-	exports.Set("xdpQuery", Napi::Function::New(env, XdpQuery, "xdpQuery"));
 }
 
 } // namespace node_ebpf

@@ -47,7 +47,8 @@ bool Netns::Read(Napi::Env env, Napi::Value value, Netns *out)
 		std::string path;
 		if (!ReadString(env, value, "netns", &path))
 			return false;
-		out->fd_ = UniqueFd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+		// O_NONBLOCK: a FIFO of that name would block the JS thread.
+		out->fd_ = UniqueFd(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
 	}
 	if (out->fd_.valid())
 		return true;

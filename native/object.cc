@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "object.h"
 
-#include "arguments.h"
 #include "handle.h"
-#include "log.h"
-#include "options.h"
+#include "load.h"
 #include "map.h"
 #include "program.h"
 
@@ -16,36 +14,6 @@ namespace node_ebpf
 
 namespace
 {
-
-// Opens and loads: system calls alone, on whichever thread calls it.
-std::optional<Failure> Load(const LoadRequest &request, ObjectInit *out)
-{
-	LogCapture capture(request.verifier_log);
-	Zeroed<struct bpf_object_open_opts> opts;
-	opts.object_name = request.name.c_str();
-	opts.kernel_log_level = request.verifier_log ? 1 : 0;
-	int error = 0;
-	ObjectPointer object = OpenObject(request.bytes, &opts, &error);
-	if (!object)
-		return Failure::FromErrno(error, "bpf_object__open_mem", capture.Take());
-	error = bpf_object__load(object.get());
-	if (error)
-		return Failure::FromErrno(error, "bpf_object__load", capture.Take());
-	out->object = std::move(object);
-	out->log = capture.Take();
-	return std::nullopt;
-}
-
-bool ReadRequest(const Napi::CallbackInfo &info, LoadRequest *out)
-{
-	ByteSpan bytes;
-	if (!ReadBytes(info.Env(), info[0], "source", 0, &bytes) ||
-	    !ReadString(info.Env(), info[1], "name", &out->name))
-		return false;
-	out->bytes.assign(bytes.data, bytes.data + bytes.size);
-	out->verifier_log = info[2].ToBoolean();
-	return true;
-}
 
 // A load can take a second of the verifier's time: it runs on the pool, and the promise settles on the JS
 // thread. An env that ends first drops the worker, and the object in it closes.
@@ -63,6 +31,7 @@ private:
 	void OnOK() override
 	{
 		Napi::Env env = Env();
+		Addon::Of(env).Say(result_.said);
 		if (failure_) {
 			deferred_.Reject(failure_->ToError(env).Value());
 			return;
@@ -83,7 +52,7 @@ private:
 Napi::Value LoadObject(const Napi::CallbackInfo &info)
 {
 	LoadRequest request;
-	if (!ReadRequest(info, &request))
+	if (!ReadLoadRequest(info, &request))
 		return info.Env().Undefined();
 	auto *worker = new LoadWorker(info.Env(), std::move(request)); // deletes itself when done
 	worker->Queue();
@@ -93,10 +62,12 @@ Napi::Value LoadObject(const Napi::CallbackInfo &info)
 Napi::Value LoadObjectSync(const Napi::CallbackInfo &info)
 {
 	LoadRequest request;
-	if (!ReadRequest(info, &request))
+	if (!ReadLoadRequest(info, &request))
 		return info.Env().Undefined();
 	ObjectInit init;
-	if (auto failure = Load(request, &init))
+	auto failure = Load(request, &init);
+	Addon::Of(info.Env()).Say(init.said);
+	if (failure)
 		return failure->Throw(info.Env());
 	return Object::New(info.Env(), std::move(init));
 }
@@ -139,33 +110,40 @@ Napi::Value Object::New(Napi::Env env, ObjectInit init)
 Object::Object(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Object>(info)
 {
 	ObjectInit init;
-	if (!TakeInit(info, &init))
+	if (!TakeInit(*this, info, &init))
 		return;
 	object_ = std::move(init.object);
+	map_names_ = std::move(init.map_names);
 	log_ = std::move(init.log);
 }
 
-// programs(): a handle for each, with a descriptor of its own, so that handles close in any order.
+// programs(): a handle for each, with a descriptor of its own, so that handles close in any order. All
+// descriptors come first: none is left in a handle that nobody gets when there are not enough.
 Napi::Value Object::Programs(const Napi::CallbackInfo &info)
 {
 	Napi::Env env = info.Env();
 	if (!object_)
 		return ThrowClosed(env, "object");
-	Napi::Array result = Napi::Array::New(env);
-	uint32_t count = 0;
+	std::vector<ProgramInit> inits;
 	struct bpf_program *program;
 	bpf_object__for_each_program(program, object_.get())
 	{
-		if (bpf_program__fd(program) < 0) // not loaded, by its own SEC("?…")
+		if (bpf_program__fd(program) <
+		    0) // not loaded, by its own SEC("?…") or because it was not wanted
 			continue;
 		UniqueFd fd = UniqueFd::Duplicate(bpf_program__fd(program));
 		if (!fd.valid())
 			return Failure::FromErrno(errno, "dup").Throw(env);
-		Napi::Value handle = Program::New(env, std::move(fd), bpf_program__name(program),
-		                                  bpf_program__section_name(program));
+		inits.push_back({std::move(fd), bpf_program__name(program),
+		                 bpf_program__section_name(program), object_, program,
+		                 bpf_program__insn_cnt(program)});
+	}
+	Napi::Array result = Napi::Array::New(env);
+	for (size_t i = 0; i < inits.size(); i++) {
+		Napi::Value handle = Program::New(env, std::move(inits[i]));
 		if (env.IsExceptionPending())
 			return env.Undefined();
-		result.Set(count++, handle);
+		result.Set(static_cast<uint32_t>(i), handle);
 	}
 	return result;
 }
@@ -175,20 +153,29 @@ Napi::Value Object::Maps(const Napi::CallbackInfo &info)
 	Napi::Env env = info.Env();
 	if (!object_)
 		return ThrowClosed(env, "object");
-	Napi::Array result = Napi::Array::New(env);
-	uint32_t count = 0;
+	std::vector<MapInit> inits;
+	size_t index = 0;
 	struct bpf_map *map;
 	bpf_object__for_each_map(map, object_.get())
 	{
+		const std::string &name = map_names_[index++];
 		if (bpf_map__fd(map) < 0)
 			continue;
 		UniqueFd fd = UniqueFd::Duplicate(bpf_map__fd(map));
 		if (!fd.valid())
 			return Failure::FromErrno(errno, "dup").Throw(env);
-		Napi::Value handle = Map::New(env, std::move(fd), bpf_map__name(map));
+		std::vector<Member> members;
+		if (const struct btf *btf = bpf_object__btf(object_.get()))
+			members = MembersOf(btf, bpf_map__btf_value_type_id(map));
+		inits.push_back({std::move(fd), name, std::move(members)});
+	}
+	Napi::Array result = Napi::Array::New(env);
+	for (size_t i = 0; i < inits.size(); i++) {
+		Napi::Value handle = Map::New(env, std::move(inits[i].fd), std::move(inits[i].name),
+		                              std::move(inits[i].members));
 		if (env.IsExceptionPending())
 			return env.Undefined();
-		result.Set(count++, handle);
+		result.Set(static_cast<uint32_t>(i), handle);
 	}
 	return result;
 }

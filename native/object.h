@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include "errors.h"
+#include "log.h"
 
 #include <memory>
 #include <optional>
@@ -22,15 +23,11 @@ using ObjectPointer = std::unique_ptr<struct bpf_object, ObjectCloser>;
 ObjectPointer OpenObject(const std::vector<uint8_t> &bytes, const struct bpf_object_open_opts *opts,
                          int *error);
 
-struct LoadRequest {
-	std::vector<uint8_t> bytes; // a copy: the caller's may change while the pool works
-	std::string name;
-	bool verifier_log = false; // keep the verifier's log of programs that load, too
-};
-
 struct ObjectInit {
 	ObjectPointer object;
+	std::vector<std::string> map_names; // the object's own, in its order
 	std::vector<std::string> log;
+	std::vector<LogLine> said; // for onLog()
 };
 
 class Object : public Napi::ObjectWrap<Object>
@@ -47,11 +44,12 @@ private:
 	Napi::Value Log(const Napi::CallbackInfo &info);
 	Napi::Value Close(const Napi::CallbackInfo &info);
 
-	ObjectPointer object_;
+	std::shared_ptr<struct bpf_object> object_; // its programs hold it too
+	std::vector<std::string> map_names_;
 	std::vector<std::string> log_;
 };
 
-// JS: loadObject(bytes, name, verifierLog): Promise, loadObjectSync(…)
+// JS: loadObject(bytes, name, options): Promise, loadObjectSync(…)
 void DefineObjectFunctions(Napi::Env env, Napi::Object exports);
 
 } // namespace node_ebpf

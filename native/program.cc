@@ -7,12 +7,13 @@
 #include "log.h"
 #include "options.h"
 #include "netns.h"
+#include "perf_event.h"
+#include "pin.h"
 #include "type_tags.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <cerrno>
-#include <linux/if_link.h>
 
 namespace node_ebpf
 {
@@ -44,22 +45,14 @@ int GetInfo(int fd, struct bpf_prog_info *out)
 	return bpf_prog_get_info_by_fd(fd, out, &length);
 }
 
-bool ReadXdpMode(napi_env env, napi_value value, uint32_t *out)
+Napi::Object ToObject(Napi::Env env, const struct bpf_prog_info &prog_info)
 {
-	std::string mode;
-	if (!ReadString(env, value, "mode", &mode))
-		return false;
-	if (mode == "skb")
-		*out = XDP_FLAGS_SKB_MODE;
-	else if (mode == "drv")
-		*out = XDP_FLAGS_DRV_MODE;
-	else if (mode == "hw")
-		*out = XDP_FLAGS_HW_MODE;
-	else {
-		napi_throw_type_error(env, "ERR_INVALID_ARG_VALUE", "Expected skb, drv or hw for mode");
-		return false;
-	}
-	return true;
+	Napi::Object result = Napi::Object::New(env);
+	result.Set("id", prog_info.id);
+	result.Set("name", prog_info.name);
+	result.Set("type", TypeName(prog_info.type));
+	result.Set("tag", Hex(prog_info.tag, sizeof prog_info.tag));
+	return result;
 }
 
 // programInfo(id): what the kernel knows of any program on this machine (needs CAP_SYS_ADMIN).
@@ -76,12 +69,42 @@ Napi::Value ProgramInfo(const Napi::CallbackInfo &info)
 	int error = GetInfo(fd.get(), &prog_info);
 	if (error)
 		return Failure::FromErrno(error, "bpf_prog_get_info_by_fd").Throw(env);
-	Napi::Object result = Napi::Object::New(env);
-	result.Set("id", prog_info.id);
-	result.Set("name", prog_info.name);
-	result.Set("type", TypeName(prog_info.type));
-	result.Set("tag", Hex(prog_info.tag, sizeof prog_info.tag));
+	return ToObject(env, prog_info);
+}
+
+Napi::Value Programs(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	Napi::Array result = Napi::Array::New(env);
+	uint32_t id = 0, count = 0;
+	int error;
+	while ((error = bpf_prog_get_next_id(id, &id)) == 0) {
+		UniqueFd fd(bpf_prog_get_fd_by_id(id));
+		struct bpf_prog_info prog_info;
+		// One that went away between its id and its descriptor is not listed.
+		if (!fd.valid() && errno == ENOENT)
+			continue;
+		error = fd.valid() ? GetInfo(fd.get(), &prog_info) : -errno;
+		if (error)
+			break;
+		result.Set(count++, ToObject(env, prog_info));
+	}
+	if (error != -ENOENT)
+		return Failure::FromErrno(error, "bpf_prog_get_next_id").Throw(env);
 	return result;
+}
+
+Napi::Value ProgramById(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	uint32_t id;
+	if (!ReadUint32(env, info[0], "id", &id))
+		return env.Undefined();
+	ProgramInit init;
+	init.fd = UniqueFd(bpf_prog_get_fd_by_id(id));
+	if (!init.fd.valid())
+		return Failure::FromErrno(errno, "bpf_prog_get_fd_by_id").Throw(env);
+	return Program::New(env, std::move(init));
 }
 
 // programExists(id): asked through the id before it, so that no reference is taken, not even for a moment.
@@ -100,6 +123,14 @@ Napi::Value ProgramExists(const Napi::CallbackInfo &info)
 
 } // namespace
 
+int ProgramIdOf(int program_fd, uint32_t *out)
+{
+	struct bpf_prog_info prog_info;
+	int error = GetInfo(program_fd, &prog_info);
+	*out = prog_info.id;
+	return error;
+}
+
 Napi::Function Program::Define(Napi::Env env)
 {
 	return DefineClass(env, "NativeProgram",
@@ -109,13 +140,23 @@ Napi::Function Program::Define(Napi::Env env)
 	                           InstanceMethod("run", &Program::Run),
 	                           InstanceMethod("attachXdp", &Program::AttachXdp),
 	                           InstanceMethod("attachXdpNetlink", &Program::AttachXdpNetlink),
+	                           InstanceMethod("adoptXdp", &Program::AdoptXdp),
+	                           InstanceMethod("attachTcx", &Program::AttachTcx),
+	                           InstanceMethod("attachClsact", &Program::AttachClsact),
+	                           InstanceMethod("adoptClsact", &Program::AdoptClsact),
+	                           InstanceMethod("attachCgroup", &Program::AttachCgroup),
+	                           InstanceMethod("attachSocket", &Program::AttachSocket),
+	                           InstanceMethod("attach", &Program::Attach),
+	                           InstanceMethod("attachTracepoint", &Program::AttachTracepoint),
+	                           InstanceMethod("attachRawTracepoint", &Program::AttachRawTracepoint),
+	                           InstanceMethod("pin", &Program::Pin),
 	                           InstanceMethod("close", &Program::Close),
 	                   });
 }
 
-Napi::Value Program::New(Napi::Env env, UniqueFd fd, std::string name, std::string section)
+Napi::Value Program::New(Napi::Env env, ProgramInit init)
 {
-	return Construct<Program>(env, ProgramInit{std::move(fd), std::move(name), std::move(section)});
+	return Construct<Program>(env, std::move(init));
 }
 
 Program *Program::FromValue(Napi::Env env, Napi::Value value)
@@ -125,6 +166,8 @@ Program *Program::FromValue(Napi::Env env, Napi::Value value)
 		return nullptr;
 	}
 	Program *program = Unwrap(value.As<Napi::Object>());
+	if (!program) // the env is ending
+		return nullptr;
 	if (!program->fd_.valid()) {
 		ThrowClosed(env, "program");
 		return nullptr;
@@ -135,12 +178,15 @@ Program *Program::FromValue(Napi::Env env, Napi::Value value)
 Program::Program(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Program>(info)
 {
 	ProgramInit init;
-	if (!TakeInit(info, &init))
+	if (!TakeInit(*this, info, &init))
 		return;
 	info.This().As<Napi::Object>().TypeTag(&kProgramTag);
 	fd_ = std::move(init.fd);
 	name_ = std::move(init.name);
 	section_ = std::move(init.section);
+	object_ = std::move(init.object);
+	program_ = init.program;
+	instructions_ = init.instructions;
 }
 
 Napi::Value Program::Describe(const Napi::CallbackInfo &info)
@@ -159,6 +205,8 @@ Napi::Value Program::Describe(const Napi::CallbackInfo &info)
 	result.Set("id", prog_info.id);
 	result.Set("tag", Hex(prog_info.tag, sizeof prog_info.tag));
 	result.Set("fd", fd_.get());
+	if (instructions_)
+		result.Set("instructions", static_cast<double>(instructions_));
 	return result;
 }
 
@@ -215,64 +263,93 @@ Napi::Value Program::Run(const Napi::CallbackInfo &info)
 	return result;
 }
 
-// attachXdp(ifindex, mode, netns): a link.
-Napi::Value Program::AttachXdp(const Napi::CallbackInfo &info)
+Napi::Value Program::Adopt(Napi::Env env, std::unique_ptr<NetlinkAttachment> hook) const
 {
-	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
-	uint32_t ifindex, mode;
-	Netns netns;
-	if (!ReadUint32(env, info[0], "ifindex", &ifindex) || !ReadXdpMode(env, info[1], &mode) ||
-	    !Netns::Read(env, info[2], &netns))
-		return env.Undefined();
-	int link_fd = -1;
-	auto attach = [&] {
-		Zeroed<struct bpf_link_create_opts> opts;
-		opts.flags = mode;
-		link_fd = bpf_link_create(fd_.get(), static_cast<int>(ifindex), BPF_XDP, &opts);
-	};
-	if (auto failure = netns.Run(attach))
+	hook->persist = true; // somebody left it there, and it stays where this handle comes to nothing
+	hook->program = UniqueFd::Duplicate(fd_.get());
+	if (!hook->program.valid())
+		return Failure::FromErrno(errno, "dup").Throw(env);
+	uint32_t own, found;
+	int error = ProgramIdOf(fd_.get(), &own);
+	if (error)
+		return Failure::FromErrno(error, "bpf_prog_get_info_by_fd").Throw(env);
+	if (auto failure = hook->ProgramId(&found))
 		return failure->Throw(env);
-	if (link_fd < 0)
-		return Failure::FromErrno(link_fd, "bpf_link_create").Throw(env);
-	return Link::New(env, UniqueFd(link_fd));
+	if (found != own)
+		return Failure::FromErrno(ENOENT, "adopt").Throw(env);
+	return Link::New(env, std::move(hook));
 }
 
-// attachXdpNetlink(ifindex, mode, netns, replaceProgramId | undefined, persist): an attachment without a
-// link, which the kernel keeps until somebody takes it off.
-Napi::Value Program::AttachXdpNetlink(const Napi::CallbackInfo &info)
+// attach(): as its SEC() says.
+Napi::Value Program::Attach(const Napi::CallbackInfo &info)
 {
 	Napi::Env env = info.Env();
 	if (!fd_.valid())
 		return ThrowClosed(env, "program");
-	uint32_t ifindex;
-	XdpNetlink hook;
-	UniqueFd replaced;
-	if (!ReadUint32(env, info[0], "ifindex", &ifindex) || !ReadXdpMode(env, info[1], &hook.mode) ||
-	    !Netns::Read(env, info[2], &hook.netns))
+	struct bpf_prog_info prog_info;
+	int error = program_ ? GetInfo(fd_.get(), &prog_info) : -EOPNOTSUPP;
+	if (error)
+		return Failure::FromErrno(error, "bpf_program__attach").Throw(env);
+	LogCapture capture;
+	LibbpfLink link(bpf_program__attach(program_));
+	if (!link)
+		return Failure::FromErrno(errno, "bpf_program__attach", capture.Take()).Throw(env);
+	Addon::Of(env).Say(capture.Rest());
+	return Link::New(env, std::move(link), prog_info.id);
+}
+
+// attachTracepoint(number, cookie | undefined): `number` is what tracefs gives the tracepoint.
+Napi::Value Program::AttachTracepoint(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!fd_.valid())
+		return ThrowClosed(env, "program");
+	uint32_t number;
+	std::optional<uint64_t> cookie;
+	if (!ReadUint32(env, info[0], "tracepoint", &number) ||
+	    !ReadOptionalUint64(env, info[1], "cookie", &cookie))
 		return env.Undefined();
-	if (!IsAbsent(env, info[3])) {
-		uint32_t id;
-		if (!ReadUint32(env, info[3], "replace", &id))
-			return env.Undefined();
-		replaced = UniqueFd(bpf_prog_get_fd_by_id(id));
-		if (!replaced.valid())
-			return Failure::FromErrno(errno, "bpf_prog_get_fd_by_id").Throw(env);
-	}
-	hook.ifindex = static_cast<int>(ifindex);
-	hook.persist = info[4].ToBoolean();
-	hook.program = UniqueFd::Duplicate(fd_.get());
-	if (!hook.program.valid())
-		return Failure::FromErrno(errno, "dup").Throw(env);
-	if (auto failure = hook.Set(fd_.get(), replaced.get()))
+	struct bpf_prog_info prog_info;
+	int error = GetInfo(fd_.get(), &prog_info);
+	if (error)
+		return Failure::FromErrno(error, "bpf_prog_get_info_by_fd").Throw(env);
+	UniqueFd fd;
+	if (auto failure = AttachToTracepoint(fd_.get(), number, cookie, &fd))
 		return failure->Throw(env);
-	return Link::New(env, std::move(hook));
+	return Link::New(env, std::move(fd), prog_info.id);
+}
+
+// attachRawTracepoint(name | undefined): without one, where the program was loaded for (tp_btf, fentry, lsm).
+Napi::Value Program::AttachRawTracepoint(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!fd_.valid())
+		return ThrowClosed(env, "program");
+	std::string name;
+	bool named = !IsAbsent(env, info[0]);
+	if (named && !ReadString(env, info[0], "name", &name))
+		return env.Undefined();
+	UniqueFd fd(bpf_raw_tracepoint_open(named ? name.c_str() : nullptr, fd_.get()));
+	if (!fd.valid())
+		return Failure::FromErrno(errno, "bpf_raw_tracepoint_open").Throw(env);
+	return Link::New(env, std::move(fd));
+}
+
+Napi::Value Program::Pin(const Napi::CallbackInfo &info)
+{
+	if (!fd_.valid())
+		return ThrowClosed(info.Env(), "program");
+	return node_ebpf::Pin(info, fd_.get());
 }
 
 Napi::Value Program::Close(const Napi::CallbackInfo &info)
 {
 	fd_.Reset();
+	// libbpf's own descriptor would keep the program loaded until the whole object closes.
+	if (program_)
+		bpf_program__unload(program_);
+	program_ = nullptr;
+	object_.reset();
 	return info.Env().Undefined();
 }
 
@@ -280,6 +357,8 @@ void DefineProgramFunctions(Napi::Env env, Napi::Object exports)
 {
 	exports.Set("programInfo", Napi::Function::New(env, ProgramInfo, "programInfo"));
 	exports.Set("programExists", Napi::Function::New(env, ProgramExists, "programExists"));
+	exports.Set("programs", Napi::Function::New(env, Programs, "programs"));
+	exports.Set("programById", Napi::Function::New(env, ProgramById, "programById"));
 }
 
 } // namespace node_ebpf

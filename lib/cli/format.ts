@@ -12,6 +12,7 @@ export function bytes(value: number): string {
 
 /** A number per second. Below ten its first decimal is worth seeing. */
 export function rate(value: number): string {
+  if (value < 0) return `-${rate(-value)}`;
   return value > 0 && value < 9.95 ? value.toFixed(1) : count(value);
 }
 

@@ -1,22 +1,16 @@
-import { stripVTControlCharacters, styleText } from 'node:util';
+import { styleText } from 'node:util';
 import type { Protocol, Tally } from '../programs/index.ts';
 import { bar, bytes, count, duration, rate } from './format.ts';
 import { means, type Sample, sum } from './meter.ts';
+import { type Area, clip, Screen } from './screen.ts';
 import { type Column, tableLines } from './table.ts';
-import { modeWords, type Subject } from './view.ts';
+import { modeWords, type Subject, type View } from './view.ts';
 
 export interface Frame {
   subject: Subject;
   sample: Sample;
   /** The one that stays: means of the whole run in place of the last second's rates. */
   final: boolean;
-}
-
-/** Where it is drawn: cells, lines, and the stream that says whether there are colours. */
-export interface Area {
-  columns: number;
-  rows: number;
-  stream: NodeJS.WritableStream;
 }
 
 const COLOURS = { tcp: 'cyan', udp: 'green', icmp: 'yellow', other: 'magenta', total: 'bold' } as const;
@@ -83,8 +77,24 @@ function total(columns: readonly Column[]): number {
   return columns.reduce((cells, { width = 0 }) => cells + width, 0);
 }
 
-/** At most `width` cells of a line; one that is cut loses its colours. */
-function clip(line: string, width: number): string {
-  const plain = stripVTControlCharacters(line);
-  return plain.length > width ? plain.slice(0, width) : line;
+/** For terminals. */
+export class ScreenView implements View {
+  readonly #subject: Subject;
+  readonly #screen = new Screen();
+
+  constructor(subject: Subject) {
+    this.#subject = subject;
+  }
+
+  open(sample: Sample): void {
+    this.#screen.open((area) => frame({ subject: this.#subject, sample, final: false }, area));
+  }
+
+  show(sample: Sample): void {
+    this.#screen.show((area) => frame({ subject: this.#subject, sample, final: false }, area));
+  }
+
+  close(sample: Sample): void {
+    this.#screen.close((area) => frame({ subject: this.#subject, sample, final: true }, area));
+  }
 }

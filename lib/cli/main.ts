@@ -1,9 +1,18 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { addAttach } from './attach.ts';
+import { addDetach } from './detach.ts';
+import { addDoctor } from './doctor.ts';
 import { addInspect } from './inspect.ts';
+import { addList } from './list.ts';
+import { addLoad } from './load.ts';
+import { addMap } from './map.ts';
+import { addMaps } from './maps.ts';
 import { report, watchStdout } from './output.ts';
+import { addStatus } from './status.ts';
 import { addTop } from './top.ts';
+import { addUnload } from './unload.ts';
 import { addValidate } from './validate.ts';
 
 // No command opens the addon, or reads more of the library than its own options, before it runs: --version and --help
@@ -18,7 +27,9 @@ const { version } = JSON.parse(
 ) as Package;
 
 const program = new Command('node-ebpf')
-  .description('Counts packets with eBPF, and looks into BPF object files.')
+  .description(
+    'Loads and attaches eBPF programs, counts packets, shows maps, and says what this kernel can do.',
+  )
   .version(version)
   .configureOutput({ outputError: () => {} }) // report() says it, in one shape for every error
   .exitOverride()
@@ -27,16 +38,29 @@ const program = new Command('node-ebpf')
     `
 Examples:
   $ node-ebpf top eth0
+  $ node-ebpf load xdp_counter.bpf.o
+  $ node-ebpf attach xdp_counter-1 eth0
+  $ node-ebpf map watch packet_counters
   $ node-ebpf inspect xdp_counter.bpf.o
   $ node-ebpf validate --json xdp_counter.bpf.o
+  $ node-ebpf doctor
 
 Exit status: 0 done, 1 failed or not valid, 2 wrong use of the command line.
 Colours follow NO_COLOR and FORCE_COLOR; NODE_DEBUG=node-ebpf prints the stack of an error.`,
   );
 
 addTop(program);
+addLoad(program);
+addAttach(program);
+addStatus(program);
+addList(program);
+addDetach(program);
+addUnload(program);
+addMaps(program);
+addMap(program);
 addInspect(program);
 addValidate(program);
+addDoctor(program);
 
 watchStdout();
 try {

@@ -1,41 +1,46 @@
 import { clearScreenDown, cursorTo, moveCursor } from 'node:readline';
 import type { WriteStream } from 'node:tty';
 import { stripVTControlCharacters } from 'node:util';
-import { type Frame, frame } from './frame.ts';
-import type { Sample } from './meter.ts';
-import type { Subject, View } from './view.ts';
+
+/** Where it is drawn: cells, lines, and the stream that says whether there are colours. */
+export interface Area {
+  columns: number;
+  rows: number;
+  stream: NodeJS.WritableStream;
+}
+
+/** The lines of one screen. */
+export type Drawing = (area: Area) => readonly string[];
 
 const HIDE_CURSOR = '\x1b[?25l';
 const SHOW_CURSOR = '\x1b[?25h';
 
 /** For terminals: a table that is redrawn in place, and stays when the command ends. */
-export class ScreenView implements View {
-  readonly #subject: Subject;
+export class Screen {
   readonly #stream: WriteStream;
   #drawn: readonly string[] = [];
-  #last: Frame | undefined;
+  #last: Drawing | undefined;
 
-  constructor(subject: Subject, stream: WriteStream = process.stdout) {
-    this.#subject = subject;
+  constructor(stream: WriteStream = process.stdout) {
     this.#stream = stream;
   }
 
-  open(sample: Sample): void {
+  open(drawing: Drawing): void {
     this.#stream.write(HIDE_CURSOR);
     process.on('exit', this.#showCursor); // whatever ends the process
     process.on('SIGTSTP', this.#suspend);
     process.on('SIGCONT', this.#resume);
     this.#stream.on('resize', this.#redraw);
-    this.show(sample);
+    this.show(drawing);
   }
 
-  show(sample: Sample): void {
-    this.#last = { subject: this.#subject, sample, final: false };
+  show(drawing: Drawing): void {
+    this.#last = drawing;
     this.#redraw();
   }
 
-  close(sample: Sample): void {
-    this.#last = { subject: this.#subject, sample, final: true };
+  close(drawing: Drawing): void {
+    this.#last = drawing;
     this.#redraw();
     this.#stream.off('resize', this.#redraw);
     process.off('SIGTSTP', this.#suspend);
@@ -56,7 +61,7 @@ export class ScreenView implements View {
     moveCursor(this.#stream, 0, -Math.min(height, rows - 1));
     cursorTo(this.#stream, 0);
     clearScreenDown(this.#stream);
-    this.#drawn = frame(this.#last, { columns, rows, stream: this.#stream });
+    this.#drawn = this.#last({ columns, rows, stream: this.#stream });
     this.#stream.write(this.#drawn.map((line) => `${line}\n`).join(''));
     this.#stream.uncork();
   };
@@ -76,6 +81,17 @@ export class ScreenView implements View {
     this.#stream.write(HIDE_CURSOR);
     this.#redraw();
   };
+}
+
+/** Whether a table may be redrawn on standard output. */
+export function onTerminal(): boolean {
+  return process.stdout.isTTY && process.env.TERM !== 'dumb';
+}
+
+/** At most `cells` cells of a line; one that is cut loses its colours. */
+export function clip(line: string, cells: number): string {
+  const plain = stripVTControlCharacters(line);
+  return plain.length > cells ? plain.slice(0, cells) : line;
 }
 
 // A pseudo-terminal that nobody gave a size says 0 × 0.

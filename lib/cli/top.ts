@@ -1,10 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { EbpfAttachError } from '../errors.ts';
 import type { XdpMode } from '../link.ts';
 import type { XdpCounter } from '../programs/index.ts';
-import { Meter, type Sample } from './meter.ts';
-import { stdoutLost } from './output.ts';
+import { Meter } from './meter.ts';
+import { endOfRun, positiveNumber, ticks } from './pace.ts';
 import { JsonView, LineView, type Subject, type View } from './view.ts';
 
 interface TopOptions {
@@ -46,14 +45,6 @@ Examples:
     .action(top);
 }
 
-/** @internal */
-export function positiveNumber(text: string): number {
-  const value = Number(text);
-  if (!/^\d*\.?\d+$/.test(text) || value <= 0)
-    throw new InvalidArgumentError('Expected a number of seconds above 0.');
-  return value;
-}
-
 async function top(iface: string, options: TopOptions): Promise<void> {
   const end = endOfRun();
   try {
@@ -85,9 +76,9 @@ async function watch(
   let last = meter.sample();
   view.open(last);
   try {
-    for await (const sample of everySecond(meter, options.seconds, signal)) {
-      last = sample;
-      view.show(sample);
+    for await (const _ of ticks(INTERVAL_MS, options.seconds, signal)) {
+      last = meter.sample();
+      view.show(last);
       if (counter.link.state() !== 'attached') throw lostAttachment(iface);
     }
   } finally {
@@ -104,42 +95,10 @@ async function startDemo(): Promise<{ stop(): void }> {
 
 async function chooseView(subject: Subject, { json }: TopOptions): Promise<View> {
   if (json) return new JsonView(subject);
-  if (!process.stdout.isTTY || process.env.TERM === 'dumb') return new LineView(subject);
-  const { ScreenView } = await import('./screen.ts');
+  const { onTerminal } = await import('./screen.ts');
+  if (!onTerminal()) return new LineView(subject);
+  const { ScreenView } = await import('./frame.ts');
   return new ScreenView(subject);
-}
-
-/** A sample at every full second, and one at the end, whether that comes by time or by signal. */
-async function* everySecond(
-  meter: Meter,
-  seconds = Number.POSITIVE_INFINITY,
-  signal: AbortSignal,
-): AsyncGenerator<Sample> {
-  const start = performance.now();
-  const end = start + seconds * 1000;
-  let next = start;
-  do {
-    // From the start, not from the last sample: delays do not add up. A second that was slept through is left out.
-    const behind = Math.floor((performance.now() - next) / INTERVAL_MS);
-    next = Math.min(next + INTERVAL_MS * (1 + Math.max(behind, 0)), end);
-    await sleep(next - performance.now(), undefined, { signal }).catch(() => {});
-    yield meter.sample();
-  } while (next < end && !signal.aborted);
-}
-
-/** Aborted by the first ^C, by SIGTERM, or when nobody reads the output. A second ^C is the system's: it ends at once. */
-function endOfRun(): { signal: AbortSignal; forget(): void } {
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  const asked = new AbortController();
-  const ask = () => {
-    forget();
-    asked.abort();
-  };
-  const forget = () => {
-    for (const name of signals) process.off(name, ask);
-  };
-  for (const name of signals) process.on(name, ask);
-  return { signal: AbortSignal.any([asked.signal, stdoutLost]), forget };
 }
 
 function lostAttachment(iface: string): EbpfAttachError {

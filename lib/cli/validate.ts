@@ -1,6 +1,6 @@
 import { styleText } from 'node:util';
 import type { Command } from 'commander';
-import type { Finding, ValidationReport } from '../validate.ts';
+import type { Finding, ValidationReport, VerifierVerdict } from '../validate.ts';
 import { plural } from './format.ts';
 import { print, printable, printJson } from './output.ts';
 
@@ -9,23 +9,36 @@ export function addValidate(program: Command): void {
     .command('validate')
     .description('say whether a file is a BPF object that can be loaded, and what is wrong with it')
     .argument('<file>', 'an object file that clang -target bpf made')
+    .option('--dry-run', 'have the kernel verify each program too, and show what that costs')
+    .option(
+      '--btf <file>',
+      "hold CO-RE relocations against this kernel's BTF, not against the running kernel's",
+    )
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `
 Exit status: 0 where the file is ok (there may be warnings), 1 where it is not.
-The file is only read: this takes no privilege, and asks nothing of the kernel.
+Without --dry-run the file is only read: this takes no privilege. With it, each program is loaded alone, and taken
+away again.
 
 Examples:
   $ node-ebpf validate xdp_counter.bpf.o
+  $ sudo node-ebpf validate --dry-run xdp_counter.bpf.o
   $ node-ebpf validate --json xdp_counter.bpf.o | jq '.findings[].rule'`,
     )
-    .action(async (file: string, options: { json?: true }) => {
+    .action(async (file: string, options: { json?: true; dryRun?: true; btf?: string }) => {
       const { validate } = await import('../validate.ts');
-      const result = await validate(file);
+      const { json: _, ...rest } = options;
+      const result = await validate(file, rest);
       if (!result.ok) process.exitCode = 1;
       if (options.json) printJson(result);
-      else print(...result.findings.flatMap(describe), verdict(file, result));
+      else
+        print(
+          ...result.findings.flatMap(describe),
+          ...(result.verifier ?? []).map(cost),
+          verdict(file, result),
+        );
     });
 }
 
@@ -35,6 +48,16 @@ function describe({ rule, level, place, message, remedy }: Finding): string[] {
   const lines = [`${label} ${printable(place)}: ${printable(message)} [${rule}]`];
   if (remedy !== undefined) lines.push(`  remedy: ${printable(remedy)}`);
   return lines;
+}
+
+function cost({ program, ok, processed, peakStates, stackDepth }: VerifierVerdict): string {
+  const word = ok ? 'the verifier accepts it' : 'the verifier refuses it';
+  const costs = [
+    `${plural(processed, 'instruction')} processed`,
+    `${plural(peakStates, 'state')} at once`,
+    `${stackDepth} B of stack`,
+  ];
+  return `program ${printable(program)}: ${word} (${costs.join(', ')})`;
 }
 
 function verdict(file: string, { ok, findings, object }: ValidationReport): string {

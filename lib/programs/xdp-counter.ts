@@ -1,13 +1,12 @@
-import { endianness } from 'node:os';
 import type { NetTarget } from '../interface.ts';
 import type { XdpLink } from '../link.ts';
-import { type BpfMap, possibleCpus } from '../map.ts';
+import type { MapReader } from '../map-reader.ts';
 import { type BpfObject, loadObject } from '../object.ts';
 import { type NegotiatedXdpOptions, negotiateXdp, type TriedMode } from '../xdp.ts';
 
 const OBJECT = new URL('../../dist/bpf/xdp_counter.bpf.o', import.meta.url);
 const PROTOCOLS = ['tcp', 'udp', 'icmp', 'other'] as const; // the rows of packet_counters, in order
-const LITTLE_ENDIAN = endianness() === 'LE';
+const FIELDS = ['packets', 'bytes'];
 
 /** `icmp` is ICMP and ICMPv6; `other` is everything that is not IP, and frames too short to tell. */
 export type Protocol = (typeof PROTOCOLS)[number];
@@ -30,19 +29,22 @@ export class XdpCounter implements Disposable {
   readonly link: XdpLink;
   /** The modes that the interface could not do, before the one it has. */
   readonly tried: readonly TriedMode[];
+  /**
+   * Its counters, for who polls them: four rows (tcp, udp, icmp, other) of two numbers (packets, bytes), summed over the
+   * CPUs. close() closes it.
+   *
+   * @example
+   * counter.reader.read();
+   * const udpPackets = counter.reader.values[1 * counter.reader.fields];
+   */
+  readonly reader: MapReader;
   readonly #object: BpfObject;
-  readonly #counters: BpfMap;
-  readonly #slot: Uint8Array;
-  readonly #view: DataView;
-  readonly #cpus = possibleCpus();
 
   private constructor(object: BpfObject, link: XdpLink, tried: readonly TriedMode[]) {
     this.link = link;
     this.tried = tried;
     this.#object = object;
-    this.#counters = object.map('packet_counters');
-    this.#slot = new Uint8Array(this.#counters.slotSize);
-    this.#view = new DataView(this.#slot.buffer);
+    this.reader = object.map('packet_counters').reader({ fields: FIELDS });
   }
 
   /**
@@ -61,8 +63,9 @@ export class XdpCounter implements Disposable {
     }
   }
 
-  /** Totals since attach, summed over the CPUs. Exact up to 2^53. */
+  /** Totals since attach, summed over the CPUs, of one look at the map. Exact up to 2^53. */
   read(): Record<Protocol, Tally> {
+    this.reader.read();
     return {
       tcp: this.#tally('tcp'),
       udp: this.#tally('udp'),
@@ -81,19 +84,7 @@ export class XdpCounter implements Disposable {
   }
 
   #tally(protocol: Protocol): Tally {
-    this.#counters.getInto(PROTOCOLS.indexOf(protocol), this.#slot);
-    const tally = { packets: 0, bytes: 0 };
-    const stride = this.#slot.byteLength / this.#cpus;
-    for (let at = 0; at < this.#slot.byteLength; at += stride) {
-      tally.packets += this.#counter(at);
-      tally.bytes += this.#counter(at + 8);
-    }
-    return tally;
-  }
-
-  #counter(at: number): number {
-    const low = this.#view.getUint32(at + (LITTLE_ENDIAN ? 0 : 4), LITTLE_ENDIAN);
-    const high = this.#view.getUint32(at + (LITTLE_ENDIAN ? 4 : 0), LITTLE_ENDIAN);
-    return high * 2 ** 32 + low;
+    const at = PROTOCOLS.indexOf(protocol) * FIELDS.length;
+    return { packets: this.reader.values[at] ?? 0, bytes: this.reader.values[at + 1] ?? 0 };
   }
 }

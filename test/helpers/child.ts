@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const LIBRARY = new URL('../../dist/', import.meta.url);
+export const LIBRARY = new URL('../../dist/', import.meta.url);
 
 export interface Child {
   readonly process: ChildProcess;

@@ -14,7 +14,8 @@ interface Listed {
 
 type Noun = 'prog' | 'map' | 'link';
 
-function bpftool<T>(...args: string[]): T {
+/** bpftool(8) with JSON output. */
+export function bpftool<T>(...args: string[]): T {
   const output = execFileSync('bpftool', ['-j', ...args], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -24,14 +25,15 @@ function bpftool<T>(...args: string[]): T {
 
 /**
  * bpftool lists id by id: one that vanishes between two of its calls ends the listing with ENOENT. Ask again
- * then.
+ * then: where others load and unload all the while, that is many times.
  */
 function list(noun: Noun): Listed[] {
-  for (let attempt = 0; ; attempt++) {
+  const deadline = performance.now() + 10_000;
+  for (;;) {
     try {
       return bpftool<Listed[]>(noun, 'show');
     } catch (error) {
-      if (attempt === 20) throw error;
+      if (performance.now() > deadline) throw error;
     }
   }
 }
@@ -43,6 +45,18 @@ function ids(noun: Noun): Set<number> {
 export const programIds = (): Set<number> => ids('prog');
 export const mapIds = (): Set<number> => ids('map');
 export const linkIds = (): Set<number> => ids('link');
+
+/** The links of these programs. */
+export function linksOf(programs: readonly number[]): number[] {
+  return list('link')
+    .filter(({ prog_id }) => programs.includes(prog_id ?? 0))
+    .map(({ id }) => id);
+}
+
+/** What is pinned at a path. */
+export function pinnedId(noun: Noun, path: string): number {
+  return bpftool<Listed>(noun, 'show', 'pinned', path).id;
+}
 
 export function programExists(id: number): boolean {
   return programIds().has(id);
@@ -100,6 +114,20 @@ export function xdpOf(netns: Netns, iface: string): { mode?: Mode; programId?: n
 const OUR_NAMES: ReadonlySet<string> = new Set([
   ...['xdp_counter', 'packet_counters'],
   ...['odd_value', 'odd_array', 'odd_percpu_hash', 'odd_hash'],
+  ...['tc_count', 'tc_frames'],
+  ...['raw_enter', 'btf_enter', 'tp_enter', 'probe', 'unattached', 'hits'],
+  ...[
+    'answering',
+    'on_btf',
+    'table',
+    'twin',
+    'configured',
+    'options.rodata',
+    'options.data',
+    'options.bss',
+    'sharing',
+    'shared',
+  ],
   ...['pass', 'passed', 'first', 'second', 'runs', 'refused', 'on_sys_enter', 'entered'],
 ]);
 

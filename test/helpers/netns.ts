@@ -1,5 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { threadId } from 'node:worker_threads';
+import { afterAll } from 'vitest';
 
 export interface Interface {
   readonly name: string;
@@ -21,18 +23,23 @@ interface IpLink {
   qdisc: string;
 }
 
+// Test files that run in threads are of one process, and each of them counts from 0.
+const OURS = `node-ebpf-${process.pid}-${threadId}-`;
 let made = 0;
 const open = new Set<Netns>();
 
 // A test that throws outside its own finally, or a process that ends early, still takes its namespaces along.
-process.on('exit', () => {
+// A worker thread of vitest is terminated, and has no exit.
+const closeAll = () => {
   for (const netns of [...open]) netns.close();
-});
+};
+afterAll(closeAll);
+process.on('exit', closeAll);
 
 /** Removes what a test process left that was killed: namespaces that carry the number of a process that is gone. */
 function sweep(): void {
   for (const name of existsSync('/run/netns') ? readdirSync('/run/netns') : []) {
-    const pid = /^node-ebpf-(\d+)-\d+$/.exec(name)?.[1];
+    const pid = /^node-ebpf-(\d+)-[\d-]+$/.exec(name)?.[1];
     if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
     // Another test process may sweep at the same moment: whoever comes second finds nothing to remove.
     spawnSync('ip', ['netns', 'delete', name], { stdio: 'ignore' });
@@ -61,7 +68,7 @@ export class Netns implements Disposable {
 
   constructor() {
     if (made === 0) sweep();
-    this.name = `node-ebpf-${process.pid}-${made++}`;
+    this.name = `${OURS}${made++}`;
     this.path = `/run/netns/${this.name}`;
     execFileSync('ip', ['netns', 'add', this.name], { stdio: ['ignore', 'pipe', 'pipe'] });
     open.add(this);
@@ -171,9 +178,9 @@ export function createNetns(): Netns {
   return new Netns();
 }
 
-/** The names of the namespaces that this process made and did not remove, as ip(8) lists them. */
+/** The names of the namespaces that this test file made and did not remove, as ip(8) lists them. */
 export function leftNetns(): string[] {
   const listed = execFileSync('ip', ['-j', 'netns', 'list'], { encoding: 'utf8' }).trim();
   const names = listed === '' ? [] : (JSON.parse(listed) as { name: string }[]);
-  return names.map(({ name }) => name).filter((name) => name.startsWith(`node-ebpf-${process.pid}-`));
+  return names.map(({ name }) => name).filter((name) => name.startsWith(OURS));
 }

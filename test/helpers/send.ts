@@ -4,7 +4,7 @@ import type { Frame } from './frames.ts';
 import type { Netns } from './netns.ts';
 
 /** Not `python3` from the PATH: a shim there may not see the namespace or the machine's own modules. */
-const PYTHON = '/usr/bin/python3';
+export const PYTHON = '/usr/bin/python3';
 const SCRIPT = fileURLToPath(new URL('./send_frames.py', import.meta.url));
 
 export interface Batch {

@@ -327,10 +327,55 @@ describe('on a terminal', () => {
     expect(dumb.stdout).not.toContain('\x1b');
   });
 
+  it('draws for 80 columns where nobody told a size', async () => {
+    ns.upLoopback();
+    const command = `stty cols 0 rows 0; exec ${process.execPath} ${CLI} top lo --seconds 0.1`;
+    const { status, stdout } = await new Cli(['script', '-qec', command, '/dev/null']).ended;
+    expect(status).toBe(0);
+    expect(stdout).toContain('share of packets');
+  });
+
+  it('gives the cursor back at ^Z, and draws anew afterwards', async () => {
+    ns.upLoopback();
+    const cli = terminal(['top', 'lo']);
+    await cli.attached('lo');
+    await cli.says('packets/s');
+    const node = await until(() => childOf(cli.child.pid));
+    process.kill(node, 'SIGTSTP');
+    await until(() => / T /.test(readFileSync(`/proc/${node}/stat`, 'utf8')));
+    // script(1) stops with its child, and hands on what that said when both go on.
+    for (const pid of [cli.child.pid, node]) if (pid !== undefined) process.kill(pid, 'SIGCONT');
+    await until(() => {
+      const [before, after] = cli.stdout.split(SHOW);
+      return before?.split(HIDE).length === 2 && after?.includes(HIDE) && after.includes('packets/s');
+    });
+    process.kill(node, 'SIGINT');
+    const { stdout } = await cli.ended;
+    expect(stdout.trimEnd().endsWith(SHOW)).toBe(true);
+    expect(xdpOf(ns, 'lo')).toEqual({});
+  });
+
   function childOf(pid: number | undefined): number | undefined {
     const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
     return text === '' ? undefined : Number(text.split(' ')[0]);
   }
+});
+
+describe('validate --dry-run', () => {
+  it('shows what the verifier takes, and what that costs', async () => {
+    const { status, stdout, stderr } = await run(['validate', '--dry-run', testObject('pass')]).ended;
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout).toMatch(
+      /^program pass: the verifier accepts it \(\d+ instructions processed, \d+ states? at once, \d+ B of stack\)$/m,
+    );
+  });
+
+  it('shows what it refuses', async () => {
+    const { status, stdout } = await run(['validate', '--dry-run', testObject('refused')]).ended;
+    expect(status).toBe(1);
+    expect(stdout).toMatch(/^error: .* \[verifier-refused\]$/m);
+    expect(stdout).toMatch(/^program refused: the verifier refuses it \(2 instructions processed, /m);
+  });
 });
 
 describe('what cannot be', () => {

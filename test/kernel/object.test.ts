@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -11,6 +12,7 @@ import {
   possibleCpus,
 } from '../../lib/index.ts';
 import { caught } from '../helpers/caught.ts';
+import { compile } from '../helpers/elf.ts';
 import {
   assertNothingLeft,
   fdCount,
@@ -23,7 +25,7 @@ import { shippedObject, testObject } from '../helpers/objects.ts';
 
 let before: Snapshot;
 beforeAll(() => {
-  before = snapshotIds();
+  before = snapshotIds(['walked', 'watch']);
 });
 afterAll(() => assertNothingLeft(before));
 
@@ -51,14 +53,6 @@ test.each([
     expect(mapIds().has(object.map('packet_counters').id)).toBe(true);
     object.close();
   }
-});
-
-test('the caller’s bytes are copied before the pool reads them', async () => {
-  const bytes = Uint8Array.from(readFileSync(shippedObject('xdp_counter')));
-  const loading = loadObject(bytes);
-  await Promise.resolve();
-  bytes.fill(0);
-  (await loading.catch((error: unknown) => expect.unreachable(String(error)))).close();
 });
 
 test('the verifier’s log of a program that loads, where it is asked for', async () => {
@@ -169,4 +163,45 @@ test('a map without lookups says what the kernel says', async () => {
   const closed = object.map('odd_hash');
   expect(closed.get(new Uint8Array(closed.keySize).fill(0xee))).toBeUndefined();
   expect(EbpfMapError.prototype).toBeInstanceOf(EbpfError);
+});
+
+test('a walk over a hash under which keys go gives the others, and none twice', async () => {
+  using object = await loadObject(
+    compile(`struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 64); __type(key, __u32);
+      __type(value, __u32); } walked SEC(".maps"); SEC("xdp") int watch(void *c) { return 2; }`),
+  );
+  const map = object.map('walked');
+  const bytes = (value: number) => ['hex', value.toString(16), '0', '0', '0'];
+  const bpftool = (verb: string, ...rest: string[]) =>
+    execFileSync('bpftool', ['map', verb, 'id', `${map.id}`, ...rest], { stdio: 'pipe' });
+  const all = [1, 2, 3, 4, 5, 6, 7, 8];
+  for (const key of all) bpftool('update', 'key', ...bytes(key), 'value', ...bytes(2 * key));
+  expect([...map].map(([key, value]) => [key[0], value[0]]).sort()).toEqual(all.map((key) => [key, 2 * key]));
+  const given: number[] = [];
+  for (const [key = 0] of map.keys()) {
+    given.push(key);
+    // The kernel starts over, at a key that was given already.
+    if (given.length === 2) bpftool('delete', 'key', ...bytes(key));
+  }
+  expect(given.sort()).toEqual(all);
+});
+
+test('a tracepoint program cannot be run by hand', async () => {
+  const bytes = compile('SEC("tracepoint/sched/sched_switch") int watch(void *c) { return 0; }');
+  using object = await loadObject(bytes);
+  expect(caught(() => object.program('watch').run())).toMatchObject({
+    name: 'EbpfNotSupportedError',
+    feature: 'test run of tracepoint',
+  });
+});
+
+test('an object without a program has none to name', async () => {
+  using object = await loadObject(
+    compile(`struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32);
+      __type(value, __u32); } walked SEC(".maps");`),
+  );
+  expect(caught(() => object.program('watch'))).toMatchObject({
+    code: 'ERR_EBPF_NO_PROGRAM',
+    hint: 'it has no program at all',
+  });
 });

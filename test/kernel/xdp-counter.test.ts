@@ -8,6 +8,7 @@ import { EtherType, type Extension, type Frame, Protocol } from '../helpers/fram
 import { assertNothingLeft, type Snapshot, snapshotIds, untilGone, xdpOf } from '../helpers/kernel.ts';
 import { createNetns, type Netns } from '../helpers/netns.ts';
 import { shippedObject } from '../helpers/objects.ts';
+import { xorshift } from '../helpers/random.ts';
 import { type Batch, datagrams, echo, refusedConnections, sendFrames } from '../helpers/send.ts';
 import { until } from '../helpers/until.ts';
 
@@ -538,15 +539,5 @@ describe('xdp_counter by BPF_PROG_TEST_RUN', () => {
       Uint8Array.of(0x88, 0xa8, 0, 1, 0x81, 0x00, 0, 2),
       frame.subarray(12),
     );
-  }
-
-  function xorshift(seed: number): (below: number) => number {
-    let state = seed;
-    return (below) => {
-      state ^= state << 13;
-      state ^= state >>> 17;
-      state ^= state << 5;
-      return (state >>> 0) % below;
-    };
   }
 });

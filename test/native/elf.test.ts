@@ -13,12 +13,13 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 const root = resolve(import.meta.dirname, '../..');
 const elf = join(root, 'native/elf');
+const readers = ['elf.c', 'elf_rules.c', 'gelf.c', 'section.c'].map((file) => join(elf, file));
 const here = import.meta.dirname;
 const work = mkdtempSync(join(tmpdir(), 'node-ebpf-elf-'));
 const seed = process.env.ELF_SEED ?? '20250801';
@@ -152,7 +153,7 @@ let elfutils = '';
 
 beforeAll(async () => {
   await compileCorpus();
-  own = await compile('dump-own', [...warnings, '-O2', `-I${elf}`, join(here, 'dump.c'), join(elf, 'elf.c')]);
+  own = await compile('dump-own', [...warnings, '-O2', `-I${elf}`, join(here, 'dump.c'), ...readers]);
   if (!existsSync('/usr/include/gelf.h')) {
     throw new Error(
       "elfutils' libelf is not on this machine: native/elf is held against it (Debian: apt-get install libelf-dev)",
@@ -496,7 +497,7 @@ describe('rules', () => {
   });
 
   test('each has its own number, name and sentence', { timeout: minutes }, async () => {
-    const source = [join(here, 'rules.c'), join(elf, 'elf.c')];
+    const source = [join(here, 'rules.c'), ...readers];
     const driver = await compile('rules', [...warnings, ...sanitizers, `-I${elf}`, ...source]);
     const lines = (await run(driver, [work, 'maps.bpf.o'], { cwd: work, env: sanitizerEnvironment }))
       .trimEnd()
@@ -558,8 +559,8 @@ test.each(['gcc', 'clang-14'])(
       join(elf, 'zlib.h'),
       '-c',
     ];
-    for (const file of ['elf.c', 'gz.c'])
-      await run(compiler, [...flags, join(elf, file), '-o', join(work, 'object.o')]);
+    for (const source of [...readers, join(elf, 'gz.c')])
+      await run(compiler, [...flags, source, '-o', join(work, 'object.o')]);
   },
 );
 
@@ -570,13 +571,18 @@ describe('under sanitizers', () => {
     const libbpf = findLibbpf();
     const objects = await compileLibbpf(libbpf);
     // The reader itself without libbpf's -fwrapv.
-    const reader = join(work, 'elf.o');
-    await run('gcc', [...warnings, ...sanitizers, `-I${elf}`, '-c', join(elf, 'elf.c'), '-o', reader]);
+    const reader = await Promise.all(
+      readers.map(async (source) => {
+        const object = join(work, `reader-${basename(source, '.c')}.o`);
+        await run('gcc', [...warnings, ...sanitizers, `-I${elf}`, '-c', source, '-o', object]);
+        return object;
+      }),
+    );
     fuzz = await compile('fuzz', [
       ...libbpfFlags(libbpf),
       join(here, 'fuzz.c'),
       join(elf, 'gz.c'),
-      reader,
+      ...reader,
       ...objects,
     ]);
   }, 3 * minutes);

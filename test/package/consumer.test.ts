@@ -102,7 +102,7 @@ describe('the tarball', () => {
       ]),
     );
     const allowed =
-      /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|THIRD_PARTY_LICENSES|dist\/.+\.(js|d\.ts|bpf\.o)|bpf\/[^/]+\.(bpf\.c|h)|prebuilds\/(manifest\.json|linux-(x64|arm64)-(gnu|musl)\.node))$/;
+      /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|THIRD_PARTY_LICENSES|dist\/.+\.(js|js\.map|d\.ts|bpf\.o)|bpf\/[^/]+\.(bpf\.c|h)|prebuilds\/(manifest\.json|linux-(x64|arm64)-(gnu|musl)\.node))$/;
     expect(paths.filter((path) => !allowed.test(path))).toEqual([]);
   });
 

@@ -12,6 +12,7 @@ import {
 } from '../helpers/kernel.ts';
 import { createNetns, type Netns } from '../helpers/netns.ts';
 import { shippedObject, testObject } from '../helpers/objects.ts';
+import { filtersOf, qdiscOf } from '../helpers/tc.ts';
 
 const CYCLES = 1000;
 const WARM_UP = 100;
@@ -101,6 +102,30 @@ test(`${CYCLES} times load, attach, read, detach, unload leave nothing`, async (
   await untilGone({ programs, maps, links });
   expect(xdpOf(netns, b.name)).toEqual({});
 });
+
+test.each(['tcx', 'clsact'])(
+  `${CYCLES} times load, attach by %s, detach, unload leave nothing`,
+  async (via) => {
+    const { b } = netns.addVeth();
+    const at = JSON.stringify({
+      ...{ iface: b.name, netns: netns.path, direction: 'ingress', via, removeQdisc: true },
+    });
+    const { programs, maps, links } = await repeat(
+      'const loader = new ebpf.EbpfLoader();',
+      `const handle = await loader.loadProgram(${JSON.stringify(testObject('tc_count'))});
+     const { program, object } = loader.getProgram(handle);
+     const { link } = await loader.attachTc(handle, ${at});
+     programs_.push(program.id); maps.push(object.map('tc_frames').id);
+     if (link.id !== undefined) links.push(link.id);
+     await loader.detachFromInterface(handle, ${at});
+     await loader.unloadProgram(handle);`,
+    );
+    const all = CYCLES + WARM_UP;
+    expect([new Set(programs).size, new Set(maps).size]).toEqual([all, all]);
+    await untilGone({ programs, maps, links });
+    expect([filtersOf(netns, b.name, 'ingress'), qdiscOf(netns, b.name)]).toEqual([[], undefined]);
+  },
+);
 
 test(`${CYCLES} refused loads and attachments leave nothing`, async () => {
   const { b } = netns.addVeth();

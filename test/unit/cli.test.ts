@@ -17,10 +17,12 @@ import { bar, bytes, clock, count, duration, plural, rate } from '../../lib/cli/
 import { frame } from '../../lib/cli/frame.ts';
 import { Meter, means, type Sample, sum, type Tallies } from '../../lib/cli/meter.ts';
 import { printable, report } from '../../lib/cli/output.ts';
+import { positiveNumber } from '../../lib/cli/pace.ts';
 import { tableLines } from '../../lib/cli/table.ts';
-import { positiveNumber } from '../../lib/cli/top.ts';
 import { EbpfLoadError } from '../../lib/errors.ts';
 import { CLI } from '../helpers/child.ts';
+import { compile } from '../helpers/elf.ts';
+import { addonFile } from '../helpers/fake.ts';
 import { shippedObject, testObject } from '../helpers/objects.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'node-ebpf-cli-'));
@@ -178,6 +180,12 @@ describe('the table of top', () => {
     expect(rest.at(-1)).toMatch(/^total/);
   });
 
+  it('has a note under its title where there is something to say', () => {
+    const subject = { iface: 'v0b', mode: 'skb' as const, note: 'drv: EOPNOTSUPP' };
+    const drawn = frame({ subject, sample, final: false }, { columns: 80, rows: 24, stream: plain });
+    expect(drawn.slice(0, 3)).toEqual([expect.stringMatching(/^v0b /), 'drv: EOPNOTSUPP', '']);
+  });
+
   it('leaves out the bars, then the totals, where there is no room', () => {
     expect(lines(60).join('\n')).toContain('packets     bytes');
     expect(lines(60).join('\n')).not.toContain('share');
@@ -268,13 +276,21 @@ describe('arguments', () => {
     expect(run(['--version'], env)).toEqual({ status: 0, stdout: `${version}\n`, stderr: '' });
   });
 
-  it.each([[], ['top'], ['inspect'], ['validate']])('explains itself: %s --help', (...command) => {
+  it.each([
+    ...[[], ['top'], ['inspect'], ['validate'], ['maps'], ['map']],
+    ...[
+      ['map', 'dump'],
+      ['map', 'get'],
+      ['map', 'watch'],
+    ],
+  ])('explains itself: %s %s --help', (...command) => {
     const { status, stdout, stderr } = run([...command, '--help']);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-    expect(stdout).toMatch(new RegExp(`^Usage: node-ebpf ${command.join('')}`));
+    expect(stdout).toMatch(new RegExp(`^Usage: node-ebpf ${command.join(' ')}`));
     expect(stdout).toContain('Examples:\n  $ node-ebpf ');
     for (const line of stdout.split('\n')) expect(line.length).toBeLessThan(120);
-    if (command.length > 0) expect(run(['help', ...command]).stdout).toBe(stdout);
+    const help = [...command.slice(0, -1), 'help', ...command.slice(-1)];
+    if (command.length > 0) expect(run(help).stdout).toBe(stdout);
   });
 
   it('shows the help where no command is given', () => {
@@ -292,6 +308,11 @@ describe('arguments', () => {
     [['top', '--seconds', 'abc'], "'abc' is invalid. Expected a number of seconds above 0.", ''],
     [['top', '--seconds', '-1'], "'-1' is invalid. Expected a number of seconds above 0.", ''],
     [['top', '--seconds', '0'], "'0' is invalid. Expected a number of seconds above 0.", ''],
+    [['map', 'dmup', '1'], "unknown command 'dmup'", 'Did you mean dump?'],
+    [['map', 'dump'], "missing required argument 'map'", ''],
+    [['map', 'dump', '1', '--limit', '0'], "'0' is invalid. Expected a whole number above 0.", ''],
+    [['map', 'get', '1', 'x'], "'x' is invalid for argument 'key'. Expected a number, or bytes", ''],
+    [['map', 'watch', '1', '--interval', '0'], "'0' is invalid. Expected a number of seconds above 0.", ''],
     [['top', '--mode', 'fast'], "'fast' is invalid. Allowed choices are hw, drv, skb.", ''],
   ])('refuses %j in one sentence', (args, message, hint) => {
     const { status, stdout, stderr } = run(args);
@@ -326,6 +347,28 @@ describe('inspect and validate', () => {
     expect(stdout).toMatch(/^BTF +yes, 0 CO-RE relocations$/m);
     expect(stdout).toMatch(/^xdp_counter +xdp +xdp +[\d,]+$/m);
     expect(stdout).toMatch(/^packet_counters +percpu_array +4 B +16 B +4 +-$/m);
+  });
+
+  it('says what an object lacks', () => {
+    const xdp = 'SEC("xdp") int f(void *c) { return 2; }';
+    const bare = run(['inspect', file('bare.o', compile(xdp, { license: '', flags: [] }))]);
+    expect(bare).toMatchObject({ status: 0, stderr: '' });
+    expect(bare.stdout).toMatch(/^licence +none$/m);
+    expect(bare.stdout).toMatch(/^BTF +no$/m);
+    expect(bare.stdout).toMatch(/\nno maps\n$/);
+    const definition = '__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1); __uint(map_flags, 1);';
+    const map = `struct { ${definition} __type(key, int); __type(value, int); } m SEC(".maps");`;
+    const { stdout } = run(['inspect', file('map.o', compile(map))]);
+    expect(stdout).toMatch(/^no programs$/m);
+    expect(stdout).toMatch(/^m +hash +4 B +4 B +1 +0x1$/m);
+  });
+
+  it('says that nothing could be written', () => {
+    const command = `exec "$@" >/dev/full`;
+    const args = ['-c', command, 'sh', process.execPath, CLI, 'inspect', object];
+    const { status, stderr } = spawnSync('sh', args, { encoding: 'utf8' });
+    expect(status).toBe(1);
+    expect(stripVTControlCharacters(stderr)).toMatch(/^error: write to standard output: ENOSPC[^\n]+\n$/);
   });
 
   it('prints one JSON object', () => {
@@ -403,6 +446,19 @@ describe('inspect and validate', () => {
     expect(JSON.parse(json.stdout)).toMatchObject({ ok: false, findings: [{ level: 'error', place: path }] });
   });
 
+  it('holds an object against a kernel’s BTF that is named', () => {
+    const object = file(
+      'core.o',
+      compile(`struct thing { int field; } __attribute__((preserve_access_index));
+        SEC("xdp") int f(void *c) { return ((struct thing *)c)->field; }`),
+    );
+    const { status, stdout } = run(['validate', '--btf', object, object]);
+    expect({ status, stdout }).toEqual({ status: 0, stdout: `${object}: ok (1 program, 0 maps)\n` });
+    const absent = run(['validate', '--btf', shippedObject('xdp_counter'), object]);
+    expect(absent).toMatchObject({ status: 1, stdout: expect.stringContaining('[core-type-missing]') });
+    expect(run(['validate', '--btf', folder, object]).stdout).toContain('[btf-kernel]');
+  });
+
   function file(name: string, content: string | Uint8Array): string {
     writeFileSync(join(folder, name), content);
     return join(folder, name);
@@ -419,4 +475,84 @@ describe('inspect and validate', () => {
     closeSync(fd);
     return join(folder, 'sparse.o');
   }
+});
+
+describe('doctor, on other machines', () => {
+  /** With these members of the addon, and this change to the system before the command starts. */
+  function diagnosed(members: string, system = '', args: readonly string[] = []): Outcome {
+    const script = join(folder, 'system.mjs');
+    const head = `import fs from 'node:fs'; import os from 'node:os'; import { syncBuiltinESMExports } from 'node:module';
+      const { readFileSync } = fs; const files = {};
+      fs.readFileSync = (path, ...rest) => files[path] ?? readFileSync(path, ...rest);`;
+    writeFileSync(script, `${head}\n${system}\nsyncBuiltinESMExports();\n`);
+    const options = `${process.env.NODE_OPTIONS ?? ''} --import ${script}`;
+    return run(['doctor', ...args], { NODE_EBPF_BINARY: addonFile(members), NODE_OPTIONS: options });
+  }
+
+  const PROBE = `probe: async (helpers) => ({ programTypes: { xdp: 0 }, mapTypes: { ringbuf: 0 }, jit: 0, jitedBytes: 9,
+    helpers: helpers.map(() => 0), tcx: 0, xdpLink: 0, batch: 0, fentry: 0, kprobe: 0, token: 0, runStats: 0 })`;
+
+  it('tells what it cannot list, and does all the rest', () => {
+    const refused = `${PROBE}, interfaces: () => { throw failure(12, 'netlink'); }`;
+    const { status, stdout } = diagnosed(refused, '', ['--json']);
+    expect(status).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      interfaces: [],
+      programTypes: { xdp: 'yes' },
+      remedies: { interfaces: expect.stringMatching(/^look into network namespace of this process: /) },
+    });
+  });
+
+  it('tells what it cannot ask of an interface, in its row', () => {
+    const one = `interfaces: () => [{ ifindex: 7, name: 'eth7', up: true }]`;
+    const { status, stdout } = diagnosed(
+      `${PROBE}, ${one}, xdpQuery: () => { throw failure(19, 'netlink'); }`,
+    );
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^eth7 +up +- +query XDP on ifindex 7: /m);
+    const held = `xdpQuery: () => ({ attachMode: 2, skb: 5, drv: 0, hw: 0, features: 3 })`;
+    expect(diagnosed(`${PROBE}, ${one}, ${held}`).stdout).toMatch(/^eth7 +up +5 \(skb\) +basic, redirect$/m);
+  });
+
+  it('takes a mistake of its own for one', () => {
+    const { status, stderr } = diagnosed(`${PROBE}, interfaces: () => { throw new TypeError('ours'); }`);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^error: ours\nhint: this is a bug in node-ebpf/);
+  });
+
+  const SYSTEM = `files['/proc/self/limits'] = 'Max locked memory 65536 65536 bytes';
+    files['/proc/sys/kernel/unprivileged_bpf_disabled'] = '0';
+    files['/proc/self/mountinfo'] = '1 0 0:1 / /b rw - bpf b rw\\n2 0 0:1 / /t rw - tracefs t rw';
+    files['/sys/kernel/security/lockdown'] = '[none]';
+    fs.accessSync = () => {};`;
+
+  it('tells the limits of an old kernel', () => {
+    const { stdout } = diagnosed(PROBE, `${SYSTEM} os.release = () => '5.10.1';`);
+    expect(stdout).toMatch(/^kernel +5\.10\.1$/m);
+    expect(stdout).toMatch(/^memlock limit +65\.5 kB$/m);
+    expect(stdout).toMatch(/^unprivileged BPF +allowed \(kernel\.unprivileged_bpf_disabled is 0\)$/m);
+  });
+
+  it('says nothing of remedies where nothing is missing', () => {
+    const { stdout } = diagnosed(PROBE, SYSTEM);
+    expect(stdout).toMatch(/^memlock limit +65\.5 kB, which maps do not count against since Linux 5\.11$/m);
+    expect(stdout).not.toContain('remedies');
+  });
+
+  it('does not guess what /proc does not tell', () => {
+    const none = `fs.readFileSync = (path, ...rest) => {
+        if (/unprivileged_bpf|limits$/.test(path)) throw Object.assign(new Error('gone'), { code: 'ENOENT' });
+        return readFileSync(path, ...rest);
+      };
+      fs.readlinkSync = () => 'user:[4026532000]';`;
+    const { stdout } = diagnosed(PROBE, none);
+    expect(stdout).toMatch(/^memlock limit +none$/m);
+    expect(stdout).toMatch(/^unprivileged BPF +unknown$/m);
+    expect(stdout).toMatch(/^capabilities .*: in a user namespace, where they do not count$/m);
+    const { memlockBytes, unprivilegedBpfDisabled } = JSON.parse(diagnosed(PROBE, none, ['--json']).stdout);
+    expect({ memlockBytes, unprivilegedBpfDisabled }).toEqual({
+      memlockBytes: null,
+      unprivilegedBpfDisabled: null,
+    });
+  });
 });

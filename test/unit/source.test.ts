@@ -1,17 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import {
-  closeSync,
-  ftruncateSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EbpfValidationError, inspect, loadObject, loadObjectSync, validate } from '../../lib/index.ts';
+import { BROKEN } from '../helpers/broken.ts';
 import { caught } from '../helpers/caught.ts';
 import { shippedObject, testObject } from '../helpers/objects.ts';
 
@@ -26,53 +19,8 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-function file(name: string, bytes: Uint8Array): string {
-  const path = join(folder, name);
-  writeFileSync(path, bytes);
-  return path;
-}
-
-function patched(at: number, ...bytes: number[]): Buffer {
-  const copy = Buffer.from(object);
-  copy.set(bytes, at);
-  return copy;
-}
-
-const cases: [string, string, () => string][] = [
-  ['missing', 'file-missing', () => join(folder, 'absent.o')],
-  ['empty', 'elf-empty', () => file('empty.o', new Uint8Array())],
-  ['a few bytes of an object', 'elf-truncated', () => file('head.o', object.subarray(0, 40))],
-  ['half an object', 'elf-section-table', () => file('half.o', object.subarray(0, object.length >> 1))],
-  ['garbage', 'elf-magic', () => file('garbage.o', Buffer.alloc(4096, 'garbage'))],
-  ['a program for this machine', 'elf-machine', () => '/bin/true'],
-  ['a big-endian object', 'elf-byte-order', () => file('big.o', patched(5, 2))],
-  ['a 32-bit object', 'elf-class', () => file('narrow.o', patched(4, 1))],
-  ['a linked BPF file', 'elf-type', () => file('linked.o', patched(16, 2))],
-  ['a folder', 'file-type', () => folder],
-  [
-    'a FIFO that nobody writes',
-    'file-type',
-    () => {
-      execFileSync('mkfifo', [join(folder, 'fifo')]);
-      return join(folder, 'fifo');
-    },
-  ],
-  ['a device', 'file-type', () => '/dev/zero'],
-  [
-    'a sparse file of 1 GiB',
-    'file-size',
-    () => {
-      const path = join(folder, 'sparse.o');
-      const fd = openSync(path, 'w');
-      ftruncateSync(fd, 2 ** 30);
-      closeSync(fd);
-      return path;
-    },
-  ],
-];
-
-test.each(cases)('%s is refused by the rule %s', async (_, rule, make) => {
-  const path = make();
+test.each(BROKEN)('$what is refused by the rule $rule', async ({ rule, make }) => {
+  const path = make(folder);
   const report = await validate(path);
   expect(report).toMatchObject({ ok: false, findings: [{ rule, level: 'error', place: path }] });
   expect(report.object).toBeUndefined();
@@ -80,7 +28,6 @@ test.each(cases)('%s is refused by the rule %s', async (_, rule, make) => {
   expect(caught(() => inspect(path))).toMatchObject(refusal);
   expect(caught(() => loadObjectSync(path))).toMatchObject(refusal);
   await expect(loadObject(path)).rejects.toMatchObject(refusal);
-  rmSync(join(folder, 'fifo'), { force: true });
 });
 
 test('a big-endian object made by clang', async () => {
@@ -149,7 +96,7 @@ test('an object without a licence, or with a section that names no type, has fin
   const license = '__attribute__((section("license"), used)) char l[] = "GPL";\n';
   const findings = async (source: string) =>
     (await validate(compile(source))).findings.map(({ rule, level }) => `${level} ${rule}`);
-  expect(await findings(program('xdp'))).toEqual(['error license-missing', 'warning btf-missing']);
+  expect(await findings(program('xdp'))).toEqual(['warning license-missing', 'warning btf-missing']);
   expect(await findings(license + program('my_own'))).toEqual([
     'error section-unknown',
     'warning btf-missing',
@@ -159,7 +106,15 @@ test('an object without a licence, or with a section that names no type, has fin
 });
 
 test('an error is an Error with findings and a remedy', () => {
-  const error = caught(() => inspect(file('empty.o', new Uint8Array())));
+  const empty = join(folder, 'empty.o');
+  writeFileSync(empty, '');
+  const error = caught(() => inspect(empty));
   expect(error).toBeInstanceOf(EbpfValidationError);
   expect((error as EbpfValidationError).hint).toMatch(/clang -target bpf/);
+});
+
+test('a file that gives less than its size is judged by what it gives', async () => {
+  const path = '/sys/devices/system/cpu/possible'; // a page by fstat(2)
+  expect(await validate(path)).toMatchObject({ ok: false, findings: [{ place: path }] });
+  expect(caught(() => inspect(path))).toMatchObject({ name: 'EbpfValidationError' });
 });

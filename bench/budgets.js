@@ -1,0 +1,69 @@
+// The budgets, in the words of the project's design. `most` is what a row's figure may be: a ratio to C unless the
+// words say otherwise.
+
+/**
+ * @typedef {object} Budget
+ * @property {string} what
+ * @property {string} words
+ * @property {(caseName: string) => number | undefined} most
+ */
+
+const HASH = 'c: PERCPU_HASH 10k × 4 u64';
+const AGAINST_BATCH = { a: 0.45, b: 0.1, c: 0.6, d: 0.45 };
+
+/** @type {Record<string, Budget>} */
+export const BUDGETS = {
+  batch: {
+    what: 'reader via batch',
+    words: '≤ 1.05 × C batch (c, the hash: 1.07)',
+    most: (name) => (name === HASH ? 1.07 : 1.05),
+  },
+  snapshot: { what: 'reader via snapshot', words: '≤ 1.10 × C snapshot', most: () => 1.1 },
+  snapshotAgainstBatch: {
+    what: 'reader via snapshot',
+    words: 'against C batch ≤ 0.45 (a), 0.10 (b), 0.60 (c), 0.45 (d)',
+    most: (name) => AGAINST_BATCH[name[0]],
+  },
+  mmap: {
+    what: 'mapped memory, 1,024 counters summed or copied',
+    words: '≤ 1.0 × C’s scalar loop',
+    most: () => 1,
+  },
+  slot: { what: 'one hot key (slot)', words: '≤ 1.10 × C lookup', most: () => 1.1 },
+  getInto: { what: 'one hot key, getInto', words: '≤ 1.20 × C lookup', most: () => 1.2 },
+  garbage: {
+    what: 'garbage on any read()',
+    words: '0 bytes in steady state (over a million reads the heap stays flat)',
+    most: () => 0,
+  },
+  sampler: {
+    what: 'sampler at 100 µs with the JS thread blocked',
+    words: 'missed ≤ 1.5 × those of the same loop in C in the same run',
+    most: () => 1.5,
+  },
+  accounted: {
+    what: 'sampler at 100 µs with the JS thread blocked',
+    words: 'samples + missed = elapsed ÷ interval',
+    most: () => 0,
+  },
+  firstRead: {
+    what: 'import → first counter read of a loaded map',
+    words: '≤ 30 ms over bare node',
+    most: () => 30,
+  },
+  addonLoad: { what: 'addon load', words: '≤ 5 ms over bare node', most: () => 5 },
+  memory: { what: '1M-entry map', words: 'memory of JS side flat', most: () => 0 },
+};
+
+/**
+ * A figure held against a budget; none where the budget says nothing of the case.
+ *
+ * @param {string} name of BUDGETS
+ * @param {string} caseName
+ * @param {number} figure
+ */
+export function held(name, caseName, figure) {
+  const { what, words, most } = BUDGETS[name];
+  const limit = most(caseName);
+  return limit === undefined ? [] : [{ what, words, limit, figure, met: figure <= limit }];
+}

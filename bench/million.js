@@ -1,0 +1,45 @@
+// A hash of a million entries, read whole: its time against C, and what a thousand reads leave in this process.
+import { held } from './budgets.js';
+import { filled, inC, reference } from './maps.js';
+import { inJs, median, ratio, takeTurns } from './measure.js';
+
+const NAME = '1M-entry HASH × u64';
+const FLAT = 1 << 20;
+
+function memory() {
+  globalThis.gc?.();
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  return heapUsed + arrayBuffers;
+}
+
+export const million = {
+  name: NAME,
+  async run({ quick, say }) {
+    const { map, subject } = filled({ type: 'hash', maxEntries: 1_000_000, words: 1 });
+    try {
+      const reader = map.reader({ via: 'batch' });
+      const read = inJs('node-ebpf', 'batch', () => reader.read());
+      const rounds = quick ? 1 : 9;
+      const [ours, theirs] = await takeTurns([read, inC('batch', subject)], rounds);
+      const before = memory();
+      const reads = quick ? 3 : 1000;
+      for (let i = 0; i < reads; i++) reader.read();
+      const grown = memory() - before;
+      const row = {
+        ...{ case: NAME, impl: 'node-ebpf', via: 'batch', against: 'C batch', ns: median(ours) },
+        ...{
+          ratio: ratio(ours, theirs),
+          garbageBytes: Math.max(0, Math.round(grown / reads)),
+          rounds: ours.length,
+          reads,
+        },
+        budgets: held('memory', NAME, grown < FLAT ? 0 : grown),
+      };
+      say(row);
+      return [row];
+    } finally {
+      reference.close(subject);
+      map.close();
+    }
+  },
+};

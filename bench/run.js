@@ -1,0 +1,77 @@
+// npm run bench [-- OPTION... FILTER...]: the library against C and others, in turn: machines are shared and noisy, and the ratio
+// counts. A FILTER is a part of a case's name.
+//
+//   --quick   few rounds: does it run?       --peers  cilium/ebpf too, where Debian's package is installed
+//   --check   exit 1 when a budget is missed --docs   write the table and the chart into docs/, of all results
+//   --list    names the cases                --out F  the results' file; default bench/results/latest.json, with --quick quick.json
+//   --alone   against C only
+//
+// Cases that are not run keep the rows that the results' file has of them.
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { hotKey } from './hot-key.js';
+import { million } from './million.js';
+import { findPeers } from './peers.js';
+import { readOuts } from './read-outs.js';
+import { line, markdown, results, writeDocs } from './report.js';
+import { sampler } from './sampler.js';
+import { startUp } from './start-up.js';
+
+const PAIRS = 61;
+const QUICK_PAIRS = 3;
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    quick: { type: 'boolean', default: false },
+    peers: { type: 'boolean', default: false },
+    check: { type: 'boolean', default: false },
+    docs: { type: 'boolean', default: false },
+    list: { type: 'boolean', default: false },
+    alone: { type: 'boolean', default: false },
+    out: { type: 'string' },
+  },
+});
+
+const cases = [...readOuts, hotKey, startUp, sampler, million];
+const chosen = cases.filter(
+  ({ name }) =>
+    positionals.length === 0 || positionals.some((part) => name.toLowerCase().includes(part.toLowerCase())),
+);
+if (chosen.length === 0)
+  throw new Error(`no case is like ${positionals.join(', ')}: npm run bench -- --list`);
+if (options.docs && (options.quick || options.alone))
+  throw new Error('--docs is without --quick and --alone');
+
+if (options.list) {
+  for (const { name } of chosen) console.log(name);
+} else {
+  const say = (text) => console.error(text);
+  const needsPeers = !options.alone && chosen.some((one) => readOuts.includes(one));
+  const context = {
+    quick: options.quick,
+    rounds: options.quick ? QUICK_PAIRS : PAIRS,
+    peers: needsPeers ? await findPeers(options.peers, say) : [],
+    say: (row) => say(line(row)),
+  };
+  const file = options.quick ? 'results/quick.json' : 'results/latest.json';
+  const out = options.out ?? fileURLToPath(new URL(file, import.meta.url));
+  mkdirSync(dirname(out), { recursive: true });
+  let rows = existsSync(out) ? JSON.parse(readFileSync(out, 'utf8')).rows : [];
+  const place = ({ case: name }) => cases.findIndex((one) => one.name === name);
+  for (const one of chosen) {
+    say(`\n${one.name}`);
+    const measured = await one.run(context);
+    rows = rows.filter(({ case: name }) => name !== one.name && cases.some((other) => other.name === name));
+    rows = [...rows, ...measured].toSorted((a, b) => place(a) - place(b));
+    // What was measured stays when the rest is interrupted.
+    writeFileSync(out, `${JSON.stringify(results(rows, options.quick), undefined, 2)}\n`);
+  }
+  const now = rows.filter((row) => chosen.some(({ name }) => name === row.case));
+  console.log(markdown(now));
+  if (options.docs) writeDocs(rows);
+  const missed = now.flatMap((row) => row.budgets.filter(({ met }) => !met));
+  if (options.check && missed.length > 0) process.exitCode = 1;
+}

@@ -1,0 +1,82 @@
+// The sampler at 100 µs with this thread busy, in turn with the same loop in C.
+import { held } from './budgets.js';
+import { filled, reference } from './maps.js';
+import { median, spread } from './measure.js';
+
+const NAME = 'sampler at 100 µs, JS thread blocked';
+const INTERVAL_US = 100;
+// The last interval may have begun and its sample not be there yet, at both ends.
+const ENDS = 2;
+
+function block(seconds) {
+  const end = performance.now() + 1000 * seconds;
+  while (performance.now() < end);
+}
+
+/** One stretch of the library's sampler: what was taken, what was missed, and what neither accounts for. */
+function sampled(reader, seconds) {
+  const sampler = reader.sample({
+    intervalUs: INTERVAL_US,
+    rows: Math.ceil((seconds * 1.2e6) / INTERVAL_US),
+  });
+  try {
+    let last = 0;
+    const drain = () => sampler.drain((times, _, rows) => (last = times[rows - 1]));
+    while (drain() === 0);
+    const first = last;
+    const missedBefore = sampler.missed;
+    block(seconds);
+    const samples = drain();
+    const missed = sampler.missed - missedBefore;
+    const intervals = (last - first) / INTERVAL_US;
+    const astray = Math.abs(samples + missed - intervals);
+    return { samples, missed, unaccounted: astray <= ENDS ? 0 : Math.round(astray) };
+  } finally {
+    sampler.close();
+  }
+}
+
+function sampledInC(subject, seconds) {
+  reference.startSampling(subject, INTERVAL_US);
+  block(seconds);
+  const [samples, missed] = reference.stopSampling(subject);
+  return { samples, missed };
+}
+
+export const sampler = {
+  name: NAME,
+  async run({ quick, say }) {
+    const { map, subject } = filled({ type: 'percpu_array', maxEntries: 4, words: 2 });
+    try {
+      const reader = map.reader({ via: 'batch' });
+      const [rounds, seconds] = quick ? [1, 0.2] : [5, 5];
+      const ours = [];
+      const theirs = [];
+      for (let round = 0; round < rounds; round++) {
+        ours.push(sampled(reader, seconds));
+        theirs.push(sampledInC(subject, seconds));
+      }
+      const rate = ({ samples, missed }) => missed / (samples + missed);
+      // None missed in C is a share all the same: of one interval.
+      const ratios = ours.map((mine, i) => rate(mine) / Math.max(rate(theirs[i]), 1 / theirs[i].samples));
+      const against = spread(ratios);
+      const unaccounted = Math.max(...ours.map((mine) => mine.unaccounted));
+      const row = {
+        ...{ case: NAME, impl: 'node-ebpf', via: 'missed', against: 'C missed', ns: INTERVAL_US * 1000 },
+        ...{
+          ratio: against,
+          garbageBytes: null,
+          rounds,
+          missed: median(ours.map(rate)),
+          missedInC: median(theirs.map(rate)),
+        },
+        budgets: [...held('sampler', NAME, against.median), ...held('accounted', NAME, unaccounted)],
+      };
+      say(row);
+      return [row];
+    } finally {
+      reference.close(subject);
+      map.close();
+    }
+  },
+};

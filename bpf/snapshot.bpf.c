@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Sums the counters of a map over CPUs, inside the kernel, into an array that user space has mapped: one
+ * system call for a whole map (kernel 5.19). BPF_PROG_TEST_RUN runs it, and gets the number of rows.
+ *
+ * At load, `source` is replaced by the map that is read, and `sums` gets the size of its rows: for a hash the
+ * key, rounded up to 8 bytes, and then a __u64 for each field. All that is const volatile is known to the
+ * verifier: of a loop over fields and CPUs nothing is left to find out at run time.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "snapshot.h"
+
+#define no_unroll _Pragma("clang loop unroll(disable)")
+
+const volatile __u32 rows; /* of an array; of a hash, room for as many */
+const volatile __u32 cpus; /* values in a slot */
+const volatile __u32 field_count;
+const volatile struct snapshot_field fields[SNAPSHOT_FIELDS];
+const volatile __u32 key_size; /* of a hash */
+/* Of up to PLAIN_FIELDS fields that are __u64 and follow one another: where the first is. */
+const volatile __u32 plain_offset;
+const volatile __u32 plain_count;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, 4);
+	__uint(value_size, 8);
+} source SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__uint(key_size, 4);
+	__uint(value_size, 8);
+} sums SEC(".maps");
+
+static __always_inline __u64 load_field(const void *value, __u32 index)
+{
+	const void *at = value + fields[index].offset;
+	__u32 size = fields[index].size;
+
+	if (fields[index].is_signed) {
+		if (size == 4)
+			return (__s64) * (const volatile __s32 *)at;
+		if (size == 2)
+			return (__s64) * (const volatile __s16 *)at;
+		if (size == 1)
+			return (__s64) * (const volatile __s8 *)at;
+		return *(const volatile __u64 *)at;
+	}
+	if (size == 4)
+		return *(const volatile __u32 *)at;
+	if (size == 2)
+		return *(const volatile __u16 *)at;
+	if (size == 1)
+		return *(const volatile __u8 *)at;
+	return *(const volatile __u64 *)at;
+}
+
+static __always_inline void clear(__u64 *row)
+{
+	no_unroll for (__u32 i = 0; i < SNAPSHOT_FIELDS && i < field_count; i++) row[i] = 0;
+}
+
+static __always_inline void add(__u64 *row, const void *value)
+{
+	no_unroll for (__u32 i = 0; i < SNAPSHOT_FIELDS && i < field_count; i++) row[i] +=
+	        load_field(value, i);
+}
+
+static __always_inline const void *value_of(const void *key, __u32 cpu)
+{
+	return bpf_map_lookup_percpu_elem(&source, key, cpu);
+}
+
+/*
+ * Straight lines, for what most maps of counters hold: the verifier takes out the tests of what it knows, and
+ * nothing is left but loads, additions and stores.
+ */
+static __always_inline void copy_plain(__u64 *row, const void *value)
+{
+	const __u64 *from = value + plain_offset;
+
+	row[0] = from[0];
+	if (plain_count > 1)
+		row[1] = from[1];
+	if (plain_count > 2)
+		row[2] = from[2];
+	if (plain_count > 3)
+		row[3] = from[3];
+}
+
+static __always_inline void sum_plain(__u64 *row, const void *key)
+{
+	__u64 first = 0, second = 0, third = 0, fourth = 0;
+
+	no_unroll for (__u32 cpu = 0; cpu < cpus; cpu++)
+	{
+		const __u64 *from = value_of(key, cpu);
+
+		if (!from)
+			continue;
+		from = (const void *)from + plain_offset;
+		first += from[0];
+		if (plain_count > 1)
+			second += from[1];
+		if (plain_count > 2)
+			third += from[2];
+		if (plain_count > 3)
+			fourth += from[3];
+	}
+	row[0] = first;
+	if (plain_count > 1)
+		row[1] = second;
+	if (plain_count > 2)
+		row[2] = third;
+	if (plain_count > 3)
+		row[3] = fourth;
+}
+
+static __always_inline void fill(__u64 *row, const void *value)
+{
+	if (plain_count) {
+		copy_plain(row, value);
+		return;
+	}
+	clear(row);
+	add(row, value);
+}
+
+static __always_inline void fill_cpus(__u64 *row, const void *key)
+{
+	if (plain_count) {
+		sum_plain(row, key);
+		return;
+	}
+	clear(row);
+	no_unroll for (__u32 cpu = 0; cpu < cpus; cpu++)
+	{
+		const void *value = value_of(key, cpu);
+
+		if (value)
+			add(row, value);
+	}
+}
+
+static long array_row(__u32 index, void *context)
+{
+	const void *value = bpf_map_lookup_elem(&source, &index);
+	__u64 *row = bpf_map_lookup_elem(&sums, &index);
+
+	if (!value || !row)
+		return 1;
+	fill(row, value);
+	return 0;
+}
+
+static long percpu_array_row(__u32 index, void *context)
+{
+	__u64 *row = bpf_map_lookup_elem(&sums, &index);
+
+	if (!row)
+		return 1;
+	fill_cpus(row, &index);
+	return 0;
+}
+
+static __always_inline __u64 *keyed_row(const void *key, __u32 *count)
+{
+	__u32 index = *count, words = key_size / 8, rest = key_size % 8;
+	void *row = bpf_map_lookup_elem(&sums, &index);
+
+	*count = index + 1; /* beyond `rows` too: user space then makes room */
+	if (!row)
+		return 0;
+	no_unroll for (__u32 i = 0; i < words; i++)((__u64 *)row)[i] = ((const __u64 *)key)[i];
+	no_unroll for (__u32 i = 0; i < rest; i++)((__u8 *)row)[8 * words + i] =
+	        ((const __u8 *)key)[8 * words + i];
+	return row + (key_size + 7) / 8 * 8;
+}
+
+static long hash_row(void *map, const void *key, void *value, __u32 *count)
+{
+	__u64 *row = keyed_row(key, count);
+
+	if (row)
+		fill(row, value);
+	return 0;
+}
+
+static long percpu_hash_row(void *map, const void *key, void *value, __u32 *count)
+{
+	__u64 *row = keyed_row(key, count);
+
+	if (row)
+		fill_cpus(row, key);
+	return 0;
+}
+
+SEC("?syscall")
+int array(void *context)
+{
+	bpf_loop(rows, array_row, 0, 0);
+	return rows;
+}
+
+SEC("?syscall")
+int percpu_array(void *context)
+{
+	bpf_loop(rows, percpu_array_row, 0, 0);
+	return rows;
+}
+
+SEC("?syscall")
+int hash(void *context)
+{
+	__u32 count = 0;
+
+	bpf_for_each_map_elem(&source, hash_row, &count, 0);
+	return count;
+}
+
+SEC("?syscall")
+int percpu_hash(void *context)
+{
+	__u32 count = 0;
+
+	bpf_for_each_map_elem(&source, percpu_hash_row, &count, 0);
+	return count;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,115 @@
+import { existsSync } from 'node:fs';
+import {
+  describeFailure,
+  EbpfAttachError,
+  type EbpfError,
+  EbpfNotSupportedError,
+  EbpfPermissionError,
+} from './errors.ts';
+import type { BpfLink } from './link.ts';
+import { missingCapabilities, permissionHint } from './privileges.ts';
+import { attachPoint } from './section.ts';
+import { noTracepoint, rawTracepointsNear } from './tracepoint.ts';
+
+// Attaching by SEC(): what is tried, and what it means that the kernel refuses.
+
+/** The SEC() of a program that names where it goes. */
+export interface SectionTarget {
+  kind: string;
+  target: string;
+}
+
+const WHERE: Readonly<Record<string, string>> = {
+  xdp: 'attachXdp({ iface }) takes the interface',
+  sched_cls: 'attachTc({ iface, direction }) takes the interface',
+  tracepoint: 'attachTracepoint(category, name) takes it',
+  raw_tracepoint: 'attachRawTracepoint(name) takes it',
+  socket_filter: 'attachSocket(fd) takes the socket',
+  sock_ops: 'attachCgroup(path) takes the cgroup',
+  cgroup_skb: 'attachCgroup(path) takes the cgroup',
+  cgroup_sock: 'attachCgroup(path) takes the cgroup',
+  cgroup_sock_addr: 'attachCgroup(path) takes the cgroup',
+  cgroup_device: 'attachCgroup(path) takes the cgroup',
+  cgroup_sysctl: 'attachCgroup(path) takes the cgroup',
+  cgroup_sockopt: 'attachCgroup(path) takes the cgroup',
+};
+
+/** @throws EbpfAttachError `ERR_EBPF_NO_TARGET` */
+export function sectionTarget(program: { name: string; section: string; type: string }): SectionTarget {
+  const found = attachPoint(program.section);
+  if (found) return found;
+  const why =
+    program.section === ''
+      ? 'it came from a pin or an id, which keep no section'
+      : `SEC("${program.section}") does not say where`;
+  throw new EbpfAttachError(`attach ${program.name}: ${why}`, {
+    code: 'ERR_EBPF_NO_TARGET',
+    target: program.section,
+    hint: WHERE[program.type],
+  });
+}
+
+/** What takes libbpf's view of the object, which a pin does not keep. */
+export function noObject(program: { name: string }, { kind, target }: SectionTarget): EbpfAttachError {
+  return new EbpfAttachError(`attach ${program.name} to ${target}: it came from a pin`, {
+    code: 'ERR_EBPF_NO_TARGET',
+    target,
+    hint: `attach a ${kind} program in the process that loads it, and pin its link`,
+  });
+}
+
+// The oldest kernel that has what a section asks for.
+const SINCE: Readonly<Record<string, string>> = {
+  'kprobe.multi': '5.18',
+  'kretprobe.multi': '5.18',
+  'kprobe.session': '6.10',
+  'uprobe.multi': '6.6',
+  'uretprobe.multi': '6.6',
+  lsm: '5.7',
+};
+
+/** The public error of a program's attach that failed. */
+export function attachFailure(what: string, program: string, at: SectionTarget, error: unknown): EbpfError {
+  const { words, log, ...options } = describeFailure(error, `program ${program}`);
+  const message = `${what}: ${words}`;
+  switch (options.code) {
+    case 'EPERM':
+    case 'EACCES': {
+      const missing = missingCapabilities(['CAP_BPF', 'CAP_PERFMON']);
+      return new EbpfPermissionError(message, { ...options, missing, hint: permissionHint(missing) });
+    }
+    case 'ENOENT':
+      if (/^raw_t/.test(at.kind)) return noTracepoint(what, at.target, rawTracepointsNear(at.target));
+      if (/^k/.test(at.kind) && !existsSync('/sys/bus/event_source/devices/kprobe')) {
+        return new EbpfNotSupportedError(`${what}: this kernel has no kprobes`, {
+          ...options,
+          feature: 'kprobes',
+          hint: 'it is built without CONFIG_KPROBES: use a tracepoint, or another kernel',
+        });
+      }
+      break;
+    case 'EOPNOTSUPP':
+    case 'ENOTSUPP':
+      return new EbpfNotSupportedError(`${what}: this kernel cannot do it`, {
+        ...options,
+        feature: at.kind,
+        minKernel: SINCE[at.kind],
+      });
+  }
+  const hint = log.at(-1)?.replace(/^libbpf: /, '');
+  return new EbpfAttachError(message, { ...options, target: at.target, hint });
+}
+
+/** Attaches each program whose SEC() says where, or none. */
+export function attachAll(programs: readonly { section: string; attach(): BpfLink }[]): BpfLink[] {
+  const links: BpfLink[] = [];
+  try {
+    for (const program of programs) {
+      if (attachPoint(program.section)) links.push(program.attach());
+    }
+  } catch (error) {
+    for (const link of links.reverse()) link.close();
+    throw error;
+  }
+  return links;
+}

@@ -1,0 +1,54 @@
+import type { Bytes } from './map.ts';
+import type { MapAccess } from './map-access.ts';
+import type { NativeMapAccess } from './native.ts';
+
+/**
+ * One hot key: its memory is bound once, so that reading and writing take no argument and make no garbage.
+ *
+ * @example
+ * const slot = map.slot(0);
+ * const counters = new BigUint64Array(slot.value.buffer);
+ * while (polling) if (slot.read()) use(counters);
+ */
+export class MapSlot {
+  /** The key that is read and written; change it to move on. */
+  readonly key: Bytes;
+  /** `slotSize` bytes: what read() fills and write() takes. */
+  readonly value: Bytes;
+  readonly #access: NativeMapAccess;
+  readonly #failure: (verb: string, error: unknown) => unknown;
+
+  /** @internal */
+  constructor(access: MapAccess, failure: (verb: string, error: unknown) => unknown) {
+    this.key = access.key;
+    this.value = access.slot;
+    this.#access = access.native;
+    this.#failure = failure;
+  }
+
+  /**
+   * Reads the value at `key`, and tells whether it was there.
+   *
+   * @throws EbpfMapError as BpfMap.getInto(); EbpfStateError after the map's close()
+   */
+  read(): boolean {
+    try {
+      return this.#access.lookup() === undefined;
+    } catch (error) {
+      throw this.#failure('read', error);
+    }
+  }
+
+  /**
+   * Writes the value at `key`; `flags` as for BpfMap.set().
+   *
+   * @throws EbpfMapError as BpfMap.set(); EbpfStateError after the map's close()
+   */
+  write(flags = 0): void {
+    try {
+      this.#access.update(flags);
+    } catch (error) {
+      throw this.#failure('write', error);
+    }
+  }
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the raw values of a map to numbers: chosen fields, summed over CPUs or not, as doubles or as 64-bit
+// integers.
+#pragma once
+#include "map.h"
+
+#include <vector>
+
+namespace node_ebpf
+{
+
+struct CounterField {
+	uint32_t offset;
+	uint8_t size; // 1, 2, 4 or 8 bytes
+	bool is_signed;
+};
+
+struct CounterLayout {
+	std::vector<CounterField> fields;
+	size_t stride;    // from one CPU's value to the next
+	size_t slot_size; // from one row to the next
+	uint32_t cpus;    // values in a row
+	bool per_cpu;     // one number for each CPU, or their sum
+	bool plain;       // a row is nothing but its numbers: 64 bits, unsigned, in order
+	bool wide;        // sums of 64 bits, unsigned
+
+	// Fields of a row, those of one CPU after those of another.
+	size_t width() const { return fields.size() * (per_cpu ? cpus : 1); }
+	// Finds out `plain` and `wide`, when the rest is there.
+	void Settle();
+};
+
+// Writes `rows` × layout.width() doubles. False where one of them passed 2^53 and is not exact.
+bool ToDoubles(const CounterLayout &layout, const uint8_t *raw, size_t rows, double *out);
+// The same as integers; signed ones in two's complement.
+void ToIntegers(const CounterLayout &layout, const uint8_t *raw, size_t rows, uint64_t *out);
+
+} // namespace node_ebpf

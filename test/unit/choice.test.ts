@@ -1,0 +1,50 @@
+import { expect, test } from 'vitest';
+import { inspect, type LoadOptions, loadObjectSync } from '../../lib/index.ts';
+import { chooseProgram } from '../../lib/program-type.ts';
+import { caught } from '../helpers/caught.ts';
+import { compile } from '../helpers/elf.ts';
+import { testObject } from '../helpers/objects.ts';
+
+// What of an object is meant: refused before the kernel is asked.
+
+const two = () => inspect(testObject('two_programs'));
+const ONE = 'SEC("xdp") int only(void *c) { return 2; }';
+
+test('the one program that fits is chosen', () => {
+  const [first, second] = two().programs;
+  expect(chooseProgram('two.o', two(), undefined, second?.name)).toEqual(second);
+  expect(chooseProgram('one.o', inspect(compile(ONE)), 'xdp', undefined)).toMatchObject({ name: 'only' });
+  expect(caught(() => chooseProgram('two.o', two(), undefined, undefined))).toMatchObject({
+    code: 'ERR_EBPF_AMBIGUOUS',
+    message: `load two.o: 2 programs fit: ${first?.name} (${first?.type}), ${second?.name} (${second?.type})`,
+  });
+});
+
+test.each([
+  ['kprobe', undefined, 'it holds no kprobe'],
+  ['tc', 'only', 'it holds no tc "only"'],
+  [undefined, 'other', 'it holds no "other"'],
+] as const)('type %s and name %s fit none', (type, name, message) => {
+  expect(caught(() => chooseProgram('one.o', inspect(compile(ONE)), type, name))).toMatchObject({
+    code: 'ERR_EBPF_PROGRAM_TYPE',
+    message: `load one.o: ${message}`,
+    hint: 'its programs: only (xdp)',
+  });
+});
+
+test('an object of maps alone holds no program', () => {
+  const map =
+    'struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, int); __type(value, int); } m SEC(".maps");';
+  expect(caught(() => chooseProgram('maps.o', inspect(compile(map)), undefined, undefined))).toMatchObject({
+    message: 'load maps.o: it holds no program',
+    hint: 'its programs: none',
+  });
+});
+
+test.each<[LoadOptions, object]>([
+  [{ maps: { counts: { maxEntries: 1 } } }, { code: 'ERR_EBPF_NO_MAP', hint: 'it has no map at all' }],
+  [{ programs: { onyl: {} } }, { code: 'ERR_EBPF_NO_PROGRAM', hint: 'it has only' }],
+  [{ globals: { limit: 1 } }, { code: 'ERR_EBPF_NO_GLOBAL' }],
+])('%j is refused', (options, expected) => {
+  expect(caught(() => loadObjectSync(compile(ONE), options))).toMatchObject(expected);
+});
