@@ -1,0 +1,75 @@
+// Tests of what not every kernel has. A test is skipped where the kernel is too old for it, and named so; where the kernel is new
+// enough it runs, and fails if the feature is missing. What a kernel of our own machines lacks in spite of its version is in
+// EXCEPTIONS, each with the errno that proves it: test/kernel/features.test.ts asks for that errno.
+import { release } from 'node:os';
+import { test } from 'vitest';
+
+/** What a test may ask for, and the first kernel that has it. */
+export const FEATURES = {
+  kprobes: '4.1',
+  'kprobe.multi': '5.18',
+  fentry: '5.5',
+  lsm: '5.7',
+  iter: '5.8',
+  sk_lookup: '5.9',
+  struct_ops: '5.6',
+  netfilter: '6.4',
+  tcx: '6.6',
+  'uprobe.multi': '6.6',
+  'USDT without pid': '5.15',
+  'attach cookie': '5.15',
+  'hardware counters': '4.9',
+  snapshot: '5.19',
+} as const satisfies Record<string, string>;
+export type Feature = keyof typeof FEATURES;
+
+interface Exception {
+  /** Of uname -r. */
+  release: RegExp;
+  feature: Feature;
+  /** What the kernel says to who asks for it. */
+  errno: string;
+}
+
+export const EXCEPTIONS: readonly Exception[] = [
+  // Without CONFIG_KPROBES, and tracing programs refused before the verifier sees them.
+  { release: /^6\.18\./, feature: 'kprobes', errno: 'ENOENT' },
+  { release: /^6\.18\./, feature: 'kprobe.multi', errno: 'EOPNOTSUPP' },
+  { release: /^6\.18\./, feature: 'fentry', errno: 'EPERM' },
+  { release: /^6\.18\./, feature: 'lsm', errno: 'EPERM' },
+  { release: /^6\.18\./, feature: 'hardware counters', errno: 'ENOENT' },
+];
+
+/** `6.1.158-cloud` is at least `6.1`, and less than `6.6`. */
+export function kernelIsAtLeast(version: string, kernel: string = release()): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  const [ownMajor = 0, ownMinor = 0] = kernel.split(/[.-]/).map(Number);
+  return ownMajor > major || (ownMajor === major && ownMinor >= minor);
+}
+
+/** The exception that this machine is, if it is one. A kernel in a VM is none: it has another release. */
+export function exceptionFor(feature: Feature): Exception | undefined {
+  return EXCEPTIONS.find((entry) => entry.feature === feature && entry.release.test(release()));
+}
+
+/** Why a test of `feature` cannot run here; undefined where it has to. */
+export function whyNot(feature: Feature): string | undefined {
+  const since = FEATURES[feature];
+  if (!kernelIsAtLeast(since)) return `${feature} takes kernel ${since}`;
+  const exception = exceptionFor(feature);
+  return exception && `${feature} takes kernel ${since}; this one says ${exception.errno}`;
+}
+
+/**
+ * vitest's test(), for what takes a feature of the kernel.
+ *
+ * @example
+ * testWith('kprobes')('counts', () => { … });
+ */
+export function testWith(feature: Feature): (name: string, work: () => void | Promise<void>) => void {
+  const why = whyNot(feature);
+  return (name, work) => {
+    if (why === undefined) test(name, work);
+    else test.skip(`${name} (${why})`, work);
+  };
+}
