@@ -122,20 +122,40 @@ async function cilium() {
   return program;
 }
 
-/** @returns {Peer} */
-function goPeer(program) {
+// The kernel's numbers for them, which BCC knows and the library does not tell.
+const TYPES = { hash: 1, array: 2, percpu_hash: 5, percpu_array: 6 };
+
+/** BCC's Python, as Debian packages it: for Debian's own interpreter. */
+async function bcc() {
+  const python = '/usr/bin/python3';
+  const script = fileURLToPath(new URL('python/bcc_read.py', import.meta.url));
+  await finish(python, ['-c', 'import bcc']).catch(() => {
+    throw new Error('install python3-bpfcc');
+  });
+  return (map) => [
+    python,
+    [script, ...[map.id, TYPES[map.type], map.keySize, map.valueSize, map.maxEntries].map(String)],
+  ];
+}
+
+/**
+ * A program that reads when it is told to.
+ *
+ * @param {string} impl
+ * @param {(map: import('../dist/index.js').BpfMap) => [string, string[]]} command
+ * @returns {Peer}
+ */
+function commandPeer(impl, command) {
   return {
     async reader(map, expected) {
       // It ends with its standard input, and so with this process.
-      const child = spawn(program, [String(map.id)], {
-        stdio: ['pipe', 'pipe', 'inherit'],
-      });
+      const child = spawn(...command(map), { stdio: ['pipe', 'pipe', 'inherit'] });
       const lines = createInterface(child.stdout);
       const next = async () => (await once(lines, 'line'))[0].split(' ');
       const [via, total] = await next();
-      agree('cilium/ebpf', Number(total), expected);
+      agree(impl, Number(total), expected);
       return {
-        ...{ impl: 'cilium/ebpf (Debian’s)', via },
+        ...{ impl, via },
         async run(loops) {
           child.stdin.write(`${loops}\n`);
           return Number((await next())[0]);
@@ -165,6 +185,11 @@ export async function findPeers(all, warn) {
     await finish('bpftool', ['version']);
     return bpftool;
   });
-  if (all) await add('cilium/ebpf', async () => goPeer(await cilium()));
+  if (!all) return peers;
+  await add('cilium/ebpf', async () => {
+    const program = await cilium();
+    return commandPeer('cilium/ebpf (Debian’s)', (map) => [program, [String(map.id)]]);
+  });
+  await add('BCC', async () => commandPeer('BCC (Debian’s)', await bcc()));
   return peers;
 }

@@ -1,7 +1,7 @@
 // npm run bench [-- OPTION... FILTER...]: the library against C and others, in turn: machines are shared and noisy, and the ratio
 // counts. A FILTER is a part of a case's name.
 //
-//   --quick   few rounds: does it run?       --peers  cilium/ebpf too, where Debian's package is installed
+//   --quick   few rounds: does it run?       --peers  cilium/ebpf and BCC too, where Debian's packages are
 //   --check   exit 1 when a budget is missed --docs   write the table and the chart into docs/, of all results
 //   --list    names the cases                --out F  the results' file; default bench/results/latest.json, with --quick quick.json
 //   --alone   against C only
