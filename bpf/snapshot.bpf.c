@@ -71,11 +71,6 @@ static __always_inline void add(__u64 *row, const void *value)
 	        load_field(value, i);
 }
 
-static __always_inline const void *value_of(const void *key, __u32 cpu)
-{
-	return bpf_map_lookup_percpu_elem(&source, key, cpu);
-}
-
 /*
  * Straight lines, for what most maps of counters hold: the verifier takes out the tests of what it knows, and
  * nothing is left but loads, additions and stores.
@@ -106,25 +101,6 @@ static __always_inline void add_plain(__u64 *row, const void *value)
 		row[3] += from[3];
 }
 
-/* The row is memory of the kernel's own: sums kept in registers would go to the stack and back at each call.
- */
-static __always_inline void sum_plain(__u64 *row, const void *key)
-{
-	const void *value = value_of(key, 0);
-
-	if (!value) { /* of a hash: deleted meanwhile */
-		clear(row);
-		return;
-	}
-	copy_plain(row, value);
-	no_unroll for (__u32 cpu = 1; cpu < cpus; cpu++)
-	{
-		value = value_of(key, cpu);
-		if (value)
-			add_plain(row, value);
-	}
-}
-
 static __always_inline void fill(__u64 *row, const void *value)
 {
 	if (plain_count) {
@@ -135,19 +111,30 @@ static __always_inline void fill(__u64 *row, const void *value)
 	add(row, value);
 }
 
-static __always_inline void fill_cpus(__u64 *row, const void *key)
+static __always_inline void add_to(__u64 *row, const void *value)
 {
-	if (plain_count) {
-		sum_plain(row, key);
-		return;
-	}
-	clear(row);
+	if (plain_count)
+		add_plain(row, value);
+	else
+		add(row, value);
+}
+
+/*
+ * `value` is this CPU's, which is at hand; the others' are looked up, in a hash each by its key. The row is
+ * memory of the kernel's own: sums kept in registers would go to the stack and back at each call.
+ */
+static __always_inline void fill_cpus(__u64 *row, const void *key, const void *value)
+{
+	__u32 own = bpf_get_smp_processor_id();
+
+	fill(row, value);
 	no_unroll for (__u32 cpu = 0; cpu < cpus; cpu++)
 	{
-		const void *value = value_of(key, cpu);
-
-		if (value)
-			add(row, value);
+		if (cpu == own)
+			continue;
+		value = bpf_map_lookup_percpu_elem(&source, key, cpu);
+		if (value) /* else it was deleted meanwhile */
+			add_to(row, value);
 	}
 }
 
@@ -187,11 +174,12 @@ static long percpu_array_rows(__u32 call, void *context)
 	no_unroll for (__u32 i = 0; i < rows_at_once(); i++)
 	{
 		__u32 index = call * rows_at_once() + i;
+		const void *value = bpf_map_lookup_elem(&source, &index);
 		__u64 *row = bpf_map_lookup_elem(&sums, &index);
 
-		if (!row)
+		if (!value || !row)
 			return 1;
-		fill_cpus(row, &index);
+		fill_cpus(row, &index, value);
 	}
 	return 0;
 }
@@ -224,7 +212,7 @@ static long percpu_hash_row(void *map, const void *key, void *value, __u32 *coun
 	__u64 *row = keyed_row(key, count);
 
 	if (row)
-		fill_cpus(row, key);
+		fill_cpus(row, key, value);
 	return 0;
 }
 
