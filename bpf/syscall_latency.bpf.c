@@ -135,7 +135,7 @@ static __always_inline void handle_enter(__u32 row)
 {
 	struct started_call call = {.row = row};
 	__u64 thread = bpf_get_current_pid_tgid();
-	long error;
+	int error; /* before 6.4 a map's own function returns an int, and libbpf says long */
 
 	if (!is_wanted() || is_compat())
 		return;
@@ -236,8 +236,9 @@ SEC("raw_tp/sched_process_exit")
 int process_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
+	int error = bpf_map_delete_elem(&started, &thread);
 
-	if (!bpf_map_delete_elem(&started, &thread))
+	if (!error)
 		lose(true);
 	return 0;
 }

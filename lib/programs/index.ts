@@ -6,6 +6,6 @@ export {
   type SyscallFlavour,
   SyscallLatency,
   type SyscallLatencyOptions,
-  type SyscallName,
 } from './syscall-latency.ts';
+export type { SyscallName } from './syscall-numbers.ts';
 export { type Protocol, type Tally, XdpCounter } from './xdp-counter.ts';

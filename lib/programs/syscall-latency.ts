@@ -1,25 +1,14 @@
 import { putCgroup } from '../cgroup.ts';
-import { EbpfAttachError, EbpfNotSupportedError } from '../errors.ts';
+import { EbpfAttachError } from '../errors.ts';
 import type { MapReader } from '../map-reader.ts';
 import { type BpfObject, loadObject } from '../object.ts';
 import { pidNamespace } from '../pid-namespace.ts';
 import { Log2Histogram } from './log2-histogram.ts';
+import { rowsByNumber, SYSCALLS, type SyscallName } from './syscall-numbers.ts';
 
 const OBJECT = new URL('../../dist/bpf/syscall_latency.bpf.o', import.meta.url);
 
-// The rows of syscall_latency, in order (bpf/syscall_latency.h).
-const ROWS = ['read', 'write', 'sendto', 'recvfrom', 'connect', 'accept', 'accept4'] as const;
-const NUMBERS_SIZE = 512; // SYSCALL_NUMBERS
 const SLOTS = 36; // LATENCY_SLOTS, then count and sum_ns
-
-/** A system call that can be measured. */
-export type SyscallName = (typeof ROWS)[number];
-
-// The numbers of 64-bit programs: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h.
-const NUMBERS: Readonly<Record<string, Readonly<Record<SyscallName, number>>>> = {
-  x64: { read: 0, write: 1, sendto: 44, recvfrom: 45, connect: 42, accept: 43, accept4: 288 },
-  arm64: { read: 63, write: 64, sendto: 206, recvfrom: 207, connect: 203, accept: 202, accept4: 242 },
-};
 
 /** Where the calls are seen: two raw tracepoints for all of them, or two kprobes for each. */
 export type SyscallFlavour = 'raw_tp' | 'kprobe';
@@ -129,7 +118,7 @@ export class SyscallLatency implements Disposable {
   /** A histogram for each system call that is measured, of one look at the map: totals since attach, all CPUs. */
   read(): Record<string, Log2Histogram> {
     this.reader.read();
-    return Object.fromEntries(this.#syscalls.map((name) => [name, this.#histogram(ROWS.indexOf(name))]));
+    return Object.fromEntries(this.#syscalls.map((name) => [name, this.#histogram(SYSCALLS.indexOf(name))]));
   }
 
   /** What is missing from the histograms. All zero is the rule. */
@@ -159,7 +148,7 @@ export class SyscallLatency implements Disposable {
 
 const ALL_PROGRAMS: readonly string[] = [
   ...['sys_enter', 'sys_exit', 'process_exit'],
-  ...ROWS.flatMap((name) => [`enter_${name}`, `exit_${name}`]),
+  ...SYSCALLS.flatMap((name) => [`enter_${name}`, `exit_${name}`]),
 ];
 
 /** Each flavour in turn, as long as the kernel has no place for it. @internal */
@@ -186,7 +175,7 @@ interface Plan {
 }
 
 function checked(options: SyscallLatencyOptions): Plan {
-  const { via = 'auto', syscalls = ROWS, pid, cgroup, excludeSelf = false, maxThreads } = options;
+  const { via = 'auto', syscalls = SYSCALLS, pid, cgroup, excludeSelf = false, maxThreads } = options;
   if (via !== 'auto' && !FLAVOURS.includes(via)) {
     throw new TypeError(`Expected auto, raw_tp or kprobe for via but received ${String(via)}`);
   }
@@ -227,27 +216,13 @@ function checkProcess(pid: number): void {
 
 function checkNames(names: readonly string[]): SyscallName[] {
   if (!Array.isArray(names) || names.length === 0) {
-    throw new TypeError(`Expected at least one of ${ROWS.join(', ')} in syscalls`);
+    throw new TypeError(`Expected at least one of ${SYSCALLS.join(', ')} in syscalls`);
   }
   return [...new Set<string>(names)].map((name) => {
-    const known = ROWS.find((row) => row === name);
+    const known = SYSCALLS.find((row) => row === name);
     if (known !== undefined) return known;
-    throw new TypeError(`Expected ${ROWS.join(', ')} in syscalls but received ${String(name)}`);
+    throw new TypeError(`Expected ${SYSCALLS.join(', ')} in syscalls but received ${String(name)}`);
   });
-}
-
-/** The table that the programs look a number up in. @internal */
-export function rowsByNumber(names: readonly SyscallName[], arch: string = process.arch): Uint8Array {
-  const numbers = Object.hasOwn(NUMBERS, arch) ? NUMBERS[arch] : undefined;
-  if (!numbers) {
-    throw new EbpfNotSupportedError(`measure system calls: their numbers on ${arch} are not known`, {
-      feature: `system calls of ${arch}`,
-      hint: `it is for ${Object.keys(NUMBERS).join(' and ')}`,
-    });
-  }
-  const rows = new Uint8Array(NUMBERS_SIZE);
-  for (const name of names) rows[numbers[name]] = ROWS.indexOf(name) + 1;
-  return rows;
 }
 
 // Its numbers are the kernel's own, of every process of the machine; of another, processes in those below it have none.
