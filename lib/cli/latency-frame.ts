@@ -69,7 +69,7 @@ export function latencyFrame(
       ...[paint('cyan', name), rate(rates[name] ?? 0)],
       ...[latency(calls.percentile(50).ns), latency(calls.percentile(99).ns)],
       ...(withCalls ? [count(sample.totals[name]?.count ?? 0)] : []),
-      ...(withStrip ? [paint('yellow', heatStrip(calls))] : []),
+      ...(withStrip ? [paint('yellow', heatStrip(calls).trimEnd())] : []),
     ]),
   );
   const heading = `${paint('bold', title(subject))}  ${duration(sample.elapsed)}`;

@@ -48,7 +48,7 @@ export interface LostCalls {
  * that was under way at attach is not counted. One that a signal interrupts ends there; what the kernel restarts is another
  * call. Calls of 32-bit programs are not counted.
  *
- * Linux 5.8; x64 and arm64.
+ * Linux 5.10; x64 and arm64.
  *
  * @example
  * using latency = await SyscallLatency.attach({ syscalls: ['read', 'write'], excludeSelf: true });

@@ -282,6 +282,23 @@ const behaviours: readonly Behaviour[] = [
     },
   },
   {
+    name: 'loses no return of many threads without saying so',
+    async work(via) {
+      using caller = await Caller.start('threads=48');
+      using latency = await attach(via, caller);
+      caller.goOn();
+      await caller.inside(READ, 48);
+      caller.endInput();
+      expect(await caller.ended()).toBe(0);
+      await until(() => startedThreads() === 0);
+      const { read } = sound(latency);
+      const { noRoom, noReturn } = latency.lost();
+      expect([(read?.count ?? 0) + noReturn, noRoom]).toEqual([48, 0]);
+      // Only kretprobes are bounded.
+      if (via === 'raw_tp') expect(noReturn).toBe(0);
+    },
+  },
+  {
     name: 'takes no 32-bit call for what its number means to 64-bit programs',
     async work(via) {
       // Elsewhere nothing makes one; a kernel of this architecture that takes none is a skipped test of its own below.
