@@ -58,6 +58,8 @@ export function latencyFrame(
   const room = columns - 1; // a character in the last cell makes some terminals wrap
   const paint = (format: Parameters<typeof styleText>[0], text: string) =>
     styleText(format, text, { stream });
+  // Colours around nothing would be blanks at the end of a line.
+  const painted = (cells: string) => (cells === '' ? '' : paint('yellow', cells));
   const histograms = final ? sample.totals : sample.last;
   const rates = final ? meanRates(sample) : sample.rates;
   const strip = 36 - FIRST;
@@ -69,7 +71,7 @@ export function latencyFrame(
       ...[paint('cyan', name), rate(rates[name] ?? 0)],
       ...[latency(calls.percentile(50).ns), latency(calls.percentile(99).ns)],
       ...(withCalls ? [count(sample.totals[name]?.count ?? 0)] : []),
-      ...(withStrip ? [paint('yellow', heatStrip(calls).trimEnd())] : []),
+      ...(withStrip ? [painted(heatStrip(calls).trimEnd())] : []),
     ]),
   );
   const heading = `${paint('bold', title(subject))}  ${duration(sample.elapsed)}`;
