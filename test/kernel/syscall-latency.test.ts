@@ -11,7 +11,7 @@ import {
 import { endianness } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, test } from 'vitest';
-import { BpfMap, loadObject } from '../../lib/index.ts';
+import { BpfMap, validate } from '../../lib/index.ts';
 import {
   type Log2Histogram,
   type SyscallFlavour,
@@ -110,6 +110,24 @@ async function attach(
   const latency = await SyscallLatency.attach({ via, ...(caller ? { pid: caller.pid } : {}), ...options });
   expect(latency.via).toBe(via);
   return latency;
+}
+
+/**
+ * Every call of several threads at once is counted. Kretprobes may miss some, as there are only so many instances (on 5.10 one
+ * for each CPU): those are in lost(), one by one.
+ */
+function expectCounted(
+  latency: SyscallLatency,
+  via: SyscallFlavour,
+  expected: Record<string, number>,
+  lost: Partial<typeof LOST_NONE> = {},
+): void {
+  const { read = 0, ...others } = counts(sound(latency));
+  const { noReturn, ...rest } = latency.lost();
+  expect({ ...others, read: read + noReturn }).toEqual(expected);
+  expect({ ...rest, noReturn: 0 }).toEqual({ ...LOST_NONE, ...lost });
+  if (via === 'raw_tp') expect(noReturn).toBe(0);
+  else expect(read).toBeGreaterThan(0);
 }
 
 interface Behaviour {
@@ -225,8 +243,7 @@ const behaviours: readonly Behaviour[] = [
         () => startedThreads() === 0,
         () => `${startedThreads()} threads are left`,
       );
-      expect(counts(sound(latency))).toEqual({ ...NONE, read: 5 });
-      expect(latency.lost()).toEqual(LOST_NONE);
+      expectCounted(latency, via, { ...NONE, read: 5 });
     },
   },
   {
@@ -276,8 +293,7 @@ const behaviours: readonly Behaviour[] = [
       caller.endInput();
       expect(await caller.ended()).toBe(0);
       // Room again, once they are through.
-      expect(counts(sound(latency))).toEqual({ ...NONE, read: 13 });
-      expect(latency.lost()).toEqual({ ...LOST_NONE, noRoom: 5 });
+      expectCounted(latency, via, { ...NONE, read: 13 }, { noRoom: 5 });
       expect(startedThreads()).toBe(0);
     },
   },
@@ -291,11 +307,7 @@ const behaviours: readonly Behaviour[] = [
       caller.endInput();
       expect(await caller.ended()).toBe(0);
       await until(() => startedThreads() === 0);
-      const { read } = sound(latency);
-      const { noRoom, noReturn } = latency.lost();
-      expect([(read?.count ?? 0) + noReturn, noRoom]).toEqual([48, 0]);
-      // Only kretprobes are bounded.
-      if (via === 'raw_tp') expect(noReturn).toBe(0);
+      expectCounted(latency, via, { ...NONE, read: 48 });
     },
   },
   {
@@ -434,14 +446,12 @@ describe('what cannot be leaves nothing', () => {
 });
 
 it('costs the verifier no more than it did', async () => {
-  const programs = Object.fromEntries(
-    ALL.flatMap((name) => [`enter_${name}`, `exit_${name}`]).map((name) => [name, { load: true }]),
-  );
-  using object = await loadObject(shippedObject('syscall_latency'), { programs });
-  // Linux 6.18 processes 2,393 instructions at most of what clang 14 makes, and 91 of what begins a call.
-  for (const [name, program] of Object.entries(object.programs)) {
-    const { verifiedInstructions } = program.stats();
-    expect(verifiedInstructions).toBeGreaterThan(0);
-    expect(verifiedInstructions).toBeLessThan(name.includes('exit') && name !== 'process_exit' ? 8_000 : 300);
+  // Its log tells on every kernel; the count that a loaded program has is from 5.16 on.
+  const { ok, verifier = [] } = await validate(shippedObject('syscall_latency'), { dryRun: true });
+  expect([ok, verifier.length]).toEqual([true, 3 + 2 * ALL.length]);
+  // Linux 6.18 processes 2,393 instructions at most of what clang 14 makes to end a call, and 91 to begin one.
+  for (const { program, processed } of verifier) {
+    expect(processed).toBeGreaterThan(0);
+    expect(processed).toBeLessThan(/^(sys_)?exit/.test(program) ? 8_000 : 300);
   }
 });
