@@ -1,6 +1,14 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { describeFailure, EbpfAttachError, type EbpfError, EbpfPermissionError } from './errors.ts';
+import {
+  describeFailure,
+  EbpfAttachError,
+  type EbpfError,
+  EbpfMapError,
+  EbpfPermissionError,
+  type NativeFailure,
+} from './errors.ts';
+import type { BpfMap } from './map.ts';
 import { nearest } from './nearest.ts';
 import { missingCapabilities, permissionHint } from './privileges.ts';
 
@@ -84,6 +92,29 @@ export function cgroupFailure(what: string, program: string, path: string, error
       });
   }
   return new EbpfAttachError(message, { ...options, target: path });
+}
+
+/** Puts a cgroup into the first row of a cgroup_array, which keeps it. */
+export function putCgroup(what: string, map: BpfMap, path: string): void {
+  let folder: number;
+  try {
+    folder = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (error) {
+    throw cgroupFailure(what, map.name, path, asNative(error, 'open'));
+  }
+  try {
+    map.set(0, new Uint8Array(Uint32Array.of(folder).buffer));
+  } catch (error) {
+    if (!(error instanceof EbpfMapError)) throw error;
+    throw cgroupFailure(what, map.name, path, asNative(error, 'bpf_map_update_elem'));
+  } finally {
+    closeSync(folder);
+  }
+}
+
+function asNative(error: unknown, operation: string): NativeFailure {
+  const { errno = 0, message } = error as NodeJS.ErrnoException;
+  return Object.assign(new Error(message), { operation, errno: Math.abs(errno) });
 }
 
 function siblingsHint(path: string): string | undefined {

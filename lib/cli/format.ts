@@ -20,6 +20,13 @@ export function duration(seconds: number): string {
   return seconds < 100 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds).toLocaleString('en-US')} s`;
 }
 
+/** 2896 → `2.90 µs`; nothing for NaN, a time of no call. */
+export function latency(ns: number): string {
+  if (Number.isNaN(ns)) return '–';
+  if (Math.round(ns) < 1000) return `${Math.round(ns)} ns`;
+  return scaled(ns, [' µs', ' ms', ' s'], 1e3);
+}
+
 /** 12:34:56, in the time zone of the process. */
 export function clock(time: Date): string {
   return [time.getHours(), time.getMinutes(), time.getSeconds()]

@@ -5,6 +5,7 @@ import { addAttach } from './attach.ts';
 import { addDetach } from './detach.ts';
 import { addDoctor } from './doctor.ts';
 import { addInspect } from './inspect.ts';
+import { addLatency } from './latency.ts';
 import { addList } from './list.ts';
 import { addLoad } from './load.ts';
 import { addMap } from './map.ts';
@@ -50,6 +51,7 @@ Colours follow NO_COLOR and FORCE_COLOR; NODE_DEBUG=node-ebpf prints the stack o
   );
 
 addTop(program);
+addLatency(program);
 addLoad(program);
 addAttach(program);
 addStatus(program);

@@ -13,10 +13,10 @@ export interface Subject {
 }
 
 /** One way to show samples: open, then show once a second, then close with the last one. */
-export interface View {
-  open(sample: Sample): void;
-  show(sample: Sample): void;
-  close(sample: Sample): void;
+export interface View<S = Sample> {
+  open(sample: S): void;
+  show(sample: S): void;
+  close(sample: S): void;
 }
 
 const MODE_WORDS: Readonly<Record<XdpMode, string>> = {

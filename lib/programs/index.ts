@@ -1,2 +1,11 @@
 /** The programs that ship with node-ebpf, each as a typed class. */
+
+export { Log2Histogram, type Percentile } from './log2-histogram.ts';
+export {
+  type LostCalls,
+  type SyscallFlavour,
+  SyscallLatency,
+  type SyscallLatencyOptions,
+} from './syscall-latency.ts';
+export type { SyscallName } from './syscall-numbers.ts';
 export { type Protocol, type Tally, XdpCounter } from './xdp-counter.ts';

@@ -41,7 +41,7 @@ let folder: string;
 let netns: Netns;
 
 beforeAll(() => {
-  before = snapshotIds(['ports', 'small', 'sums', 'snapshot']);
+  before = snapshotIds(['ports', 'small', 'sums', 'snapshot', 'sys_enter', 'sys_exit', 'process_exit']);
   folder = mkdtempSync(join(tmpdir(), 'node-ebpf-docs-'));
   mkdirSync(join(folder, 'node_modules'));
   symlinkSync(ROOT, join(folder, 'node_modules', 'node-ebpf'));
@@ -73,6 +73,7 @@ function run({ code }: Example): { status: number | null; lines: string[]; stder
 describe.each([
   ['docs/maps.md', '', 10],
   ['README.md', '.reader(', 1],
+  ['docs/programs.md', 'SyscallLatency', 1],
 ])('%s', (document, holds, least) => {
   const found = examples(document, holds);
 

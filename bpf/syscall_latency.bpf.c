@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * How long system calls take: a histogram of nanoseconds for each.
+ *
+ * A call begins where the kernel has taken it in, and ends where it is about to return to user space; what it
+ * returns is not asked. One that a signal interrupts ends there, whatever becomes of it: where the kernel
+ * restarts it (ERESTARTSYS and the like never reach user space), that is another call with a time of its own.
+ * A thread that is killed inside a call returns from it first, within the kernel: that is counted too.
+ *
+ * Calls by 32-bit programs (int 0x80, ia32, AArch32) have numbers of their own, which mean something else in
+ * the table of 64-bit ones: they are not counted. Nor are those of x32, by the tracepoints; kprobes cannot
+ * tell them from 64-bit ones.
+ *
+ * Two flavours do the same: two raw tracepoints that see every system call of the machine, or two probes for
+ * each of those that are measured. Only one of them may be attached.
+ */
+#include <linux/bpf.h>
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include "syscall_latency.h"
+
+#define TS_COMPAT 0x2       /* arch/x86/include/asm/thread_info.h */
+#define TIF_32BIT (1 << 22) /* arch/arm64/include/asm/thread_info.h */
+
+/* Of the kernel's own types only what is read: CO-RE finds where that is on the kernel which runs. */
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct thread_info {
+	unsigned long flags;
+};
+
+struct thread_info___x86 {
+	__u32 status;
+};
+
+struct task_struct {
+	struct thread_info thread_info;
+};
+
+struct task_struct___x86 {
+	struct thread_info___x86 thread_info;
+};
+
+struct pt_regs___x86 {
+	unsigned long orig_ax;
+};
+
+struct pt_regs___arm64 {
+	__s32 syscallno;
+};
+
+#pragma clang attribute pop
+
+/* By a system call's number on this architecture: its row plus 1, or 0 for one that is not measured. */
+const volatile __u8 rows[SYSCALL_NUMBERS];
+const volatile __u32 only_tgid; /* 0: every process */
+const volatile __u32 except_tgid;
+/* The PID namespace that those two are of; 0: the initial one. */
+const volatile __u64 pidns_dev;
+const volatile __u64 pidns_ino;
+const volatile bool in_cgroup; /* only what is in or below cgroups[0] */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SYSCALL_ROWS);
+	__type(key, __u32);
+	__type(value, struct latency);
+} syscall_latency SEC(".maps");
+
+/* By thread: tgid << 32 | tid, in the initial PID namespace. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 10240);
+	__type(key, __u64);
+	__type(value, struct started_call);
+} started SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lost_calls);
+} lost SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_CGROUP_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, 4);
+	__uint(value_size, 4);
+} cgroups SEC(".maps");
+
+static __always_inline void lose(bool had_room)
+{
+	__u32 zero = 0;
+	struct lost_calls *calls = bpf_map_lookup_elem(&lost, &zero);
+
+	if (calls)
+		__sync_fetch_and_add(had_room ? &calls->no_return : &calls->no_room, 1);
+}
+
+/* As user space numbers it; 0 for a process that the namespace does not have. */
+static __always_inline __u32 current_tgid(void)
+{
+	struct bpf_pidns_info ids = {};
+
+	if (!pidns_ino)
+		return bpf_get_current_pid_tgid() >> 32;
+	if (bpf_get_ns_current_pid_tgid(pidns_dev, pidns_ino, &ids, sizeof(ids)))
+		return 0;
+	return ids.tgid;
+}
+
+static __always_inline bool is_wanted(void)
+{
+	if (only_tgid && current_tgid() != only_tgid)
+		return false;
+	if (except_tgid && current_tgid() == except_tgid)
+		return false;
+	return !in_cgroup || bpf_current_task_under_cgroup(&cgroups, 0) == 1;
+}
+
+/* The kernel's own in_compat_syscall(). arm64 has no `status`; a whole task is 32-bit there or is not. */
+static __always_inline bool is_compat(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct task_struct___x86 *x86 = (void *)task;
+
+	if (bpf_core_field_exists(x86->thread_info.status))
+		return BPF_CORE_READ(x86, thread_info.status) & TS_COMPAT;
+	return BPF_CORE_READ(task, thread_info.flags) & TIF_32BIT;
+}
+
+static __always_inline void handle_enter(__u32 row)
+{
+	struct started_call call = {.row = row};
+	__u64 thread = bpf_get_current_pid_tgid();
+	int error; /* before 6.4 a map's own function returns an int, and libbpf says long */
+
+	if (!is_wanted() || is_compat())
+		return;
+	call.ns = bpf_ktime_get_ns();
+	error = bpf_map_update_elem(&started, &thread, &call, BPF_NOEXIST);
+	if (!error)
+		return;
+	/* A thread is inside one call at a time: the end of the one before went by unseen. */
+	if (error == -17 /* EEXIST */) {
+		lose(true);
+		error = bpf_map_update_elem(&started, &thread, &call, BPF_EXIST);
+	}
+	if (error)
+		lose(false);
+}
+
+static __always_inline __u32 slot_of(__u64 ns)
+{
+	__u32 slot = 0;
+
+#pragma unroll
+	for (int bits = 32; bits; bits /= 2) {
+		if (ns >> bits) {
+			ns >>= bits;
+			slot += bits;
+		}
+	}
+	return slot < LATENCY_SLOTS ? slot : LATENCY_SLOTS - 1;
+}
+
+static __always_inline void handle_exit(__u32 row)
+{
+	__u64 thread = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), took;
+	struct started_call *found = bpf_map_lookup_elem(&started, &thread), call;
+	struct latency *latency;
+	__u32 slot;
+
+	if (!found)
+		return;
+	call = *found;
+	bpf_map_delete_elem(&started, &thread);
+	if (call.row != row) {
+		lose(true);
+		return;
+	}
+	latency = bpf_map_lookup_elem(&syscall_latency, &row);
+	if (!latency)
+		return;
+	took = now - call.ns;
+	slot = slot_of(took);
+	/*
+	 * A row per CPU, and of the programs only one adds to it, which the kernel does not run twice at once
+	 * on a CPU: plain additions lose nothing.
+	 */
+	if (slot < LATENCY_SLOTS)
+		latency->slots[slot]++;
+	latency->count++;
+	latency->sum_ns += took;
+}
+
+/* The row plus 1, or 0. x32's numbers have a bit above the table. */
+static __always_inline __u32 row_of(__u64 number)
+{
+	return number < SYSCALL_NUMBERS ? rows[number] : 0;
+}
+
+SEC("raw_tp/sys_enter")
+int sys_enter(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u32 row = row_of(ctx->args[1]);
+
+	if (row)
+		handle_enter(row - 1);
+	return 0;
+}
+
+SEC("raw_tp/sys_exit")
+int sys_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	const struct pt_regs___x86 *x86 = (const void *)ctx->args[0];
+	const struct pt_regs___arm64 *arm64 = (const void *)ctx->args[0];
+	__u32 row;
+
+	if (bpf_core_field_exists(x86->orig_ax))
+		row = row_of(BPF_CORE_READ(x86, orig_ax));
+	else
+		row = row_of(BPF_CORE_READ(arm64, syscallno));
+	if (row)
+		handle_exit(row - 1);
+	return 0;
+}
+
+/*
+ * Of both flavours. The kernel has a bounded number of kretprobes under way, and more threads than those
+ * inside a call return unseen: what such a thread left in `started` would take the room of others for ever.
+ */
+SEC("raw_tp/sched_process_exit")
+int process_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	int error = bpf_map_delete_elem(&started, &thread);
+
+	if (!error)
+		lose(true);
+	return 0;
+}
+
+#define PROBES(name, row)                                                                                    \
+	SEC("?ksyscall/" #name)                                                                              \
+	int enter_##name(struct pt_regs *ctx)                                                                \
+	{                                                                                                    \
+		handle_enter(row);                                                                           \
+		return 0;                                                                                    \
+	}                                                                                                    \
+                                                                                                             \
+	SEC("?kretsyscall/" #name)                                                                           \
+	int exit_##name(struct pt_regs *ctx)                                                                 \
+	{                                                                                                    \
+		handle_exit(row);                                                                            \
+		return 0;                                                                                    \
+	}
+
+PROBES(read, SYSCALL_READ)
+PROBES(write, SYSCALL_WRITE)
+PROBES(sendto, SYSCALL_SENDTO)
+PROBES(recvfrom, SYSCALL_RECVFROM)
+PROBES(connect, SYSCALL_CONNECT)
+PROBES(accept, SYSCALL_ACCEPT)
+PROBES(accept4, SYSCALL_ACCEPT4)
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

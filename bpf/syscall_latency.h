@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What syscall_latency.bpf.c and lib/programs/syscall-latency.ts share. */
+#ifndef NODE_EBPF_SYSCALL_LATENCY_H
+#define NODE_EBPF_SYSCALL_LATENCY_H
+
+/* The rows of syscall_latency. */
+enum syscall_row {
+	SYSCALL_READ,
+	SYSCALL_WRITE,
+	SYSCALL_SENDTO,
+	SYSCALL_RECVFROM,
+	SYSCALL_CONNECT,
+	SYSCALL_ACCEPT,
+	SYSCALL_ACCEPT4,
+	SYSCALL_ROWS,
+};
+
+/* Above every number that a 64-bit system call has on any architecture. */
+#define SYSCALL_NUMBERS 512
+
+/* Slot i counts what took from 2^i ns up to 2^(i+1); the first begins at 0, the last (34 s) has no end. */
+#define LATENCY_SLOTS 36
+
+struct latency {
+	__u64 slots[LATENCY_SLOTS];
+	__u64 count;
+	__u64 sum_ns;
+};
+
+/* A call that a thread is inside. */
+struct started_call {
+	__u64 ns;
+	__u32 row;
+	__u32 pad;
+};
+
+/* Calls that began and were not counted. */
+struct lost_calls {
+	__u64 no_room;   /* started was full */
+	__u64 no_return; /* their end was never seen */
+};
+
+#endif
