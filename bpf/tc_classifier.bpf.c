@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Counts every packet that enters or leaves an interface, by class and by flow, and leaves it to whoever comes
- * next.
+ * Counts every packet that enters or leaves an interface, by class and by flow, and leaves it to whoever
+ * comes next.
  *
  * Packets and bytes are those of the wire. What the kernel still carries as one and a card, or the driver's
  * software, cuts into segments (GSO), or what was merged on arrival (GRO), counts as its segments: each with
@@ -11,8 +11,8 @@
  * A packet has a flow when its headers up to and including the IP header are whole. For IPv6 the extension
  * headers belong to the IP header. The ports are the first four bytes behind it, for the protocols that have
  * ports; they are 0 where those bytes are not whole and in every later fragment, which has none. IP's own
- * length field and checksum are not judged. Everything else (ARP, a third VLAN tag, a chain above the bound, a
- * header that is cut off or contradicts itself) is in its class, OTHER, and in no flow.
+ * length field and checksum are not judged. Everything else (ARP, a third VLAN tag, a chain above the bound,
+ * a header that is cut off or contradicts itself) is in its class, OTHER, and in no flow.
  *
  * Headers are read by bpf_skb_load_bytes(): a driver may leave any of them outside the linear part.
  */
@@ -221,7 +221,8 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 at, struct p
 	packet->has_flow = 1;
 }
 
-/* The kernel keeps the outer tag beside the frame: on ingress always, on egress where the device puts it in. */
+/* The kernel keeps the outer tag beside the frame: on ingress always, on egress where the device puts it in.
+ */
 static __always_inline __be16 parse_ethernet(struct __sk_buff *skb, __u32 *at)
 {
 	struct vlan_header tag;
@@ -291,7 +292,7 @@ static __always_inline __u32 repeated(struct __sk_buff *skb, const struct packet
 static __always_inline struct class_tally on_the_wire(struct __sk_buff *skb, const struct packet *packet)
 {
 	__u32 tag = skb->vlan_present ? VLAN_TAG : 0;
-	struct class_tally wire = { .packets = 1, .bytes = skb->len + tag };
+	struct class_tally wire = {.packets = 1, .bytes = skb->len + tag};
 	__u32 segments = skb->gso_segs, size = skb->gso_size, headers;
 
 	if (segments <= 1 && !size)
@@ -309,13 +310,14 @@ static __always_inline struct class_tally on_the_wire(struct __sk_buff *skb, con
 
 static __always_inline __u32 class_by_port(__u8 protocol, __be16 port)
 {
-	struct class_key key = { .protocol = protocol, .port = port };
+	struct class_key key = {.protocol = protocol, .port = port};
 	__u32 *class = bpf_map_lookup_elem(&class_rules, &key);
 
 	return class ? *class : CLASS_OTHER;
 }
 
-/* The port that a packet goes to decides before the one that it comes from: answers are of their service's class. */
+/* The port that a packet goes to decides before the one that it comes from: answers are of their service's
+ * class. */
 static __always_inline __u32 classify(const struct packet *packet)
 {
 	const struct flow_key *key = &packet->key;
@@ -388,6 +390,16 @@ static __always_inline void count_flow(const struct flow_key *key, const struct 
 	}
 }
 
+static __always_inline void mark(struct __sk_buff *skb, __u32 class)
+{
+	/* Or the compiler compares one register and goes on with another, which has no bound to the verifier.
+	 */
+	barrier_var(class);
+	class &= TC_CLASSES - 1;
+	if (marks[class].set)
+		skb->priority = marks[class].priority;
+}
+
 static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 {
 	struct packet packet = {};
@@ -402,8 +414,8 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 		packet.key.direction = direction;
 		count_flow(&packet.key, &wire);
 	}
-	if (marking && class < TC_CLASSES && marks[class].set)
-		skb->priority = marks[class].priority;
+	if (marking && class < TC_CLASSES)
+		mark(skb, class);
 	return TC_ACT_UNSPEC; /* TCX_NEXT is the same number */
 }
 

@@ -3,7 +3,7 @@
 #ifndef NODE_EBPF_TC_CLASSIFIER_H
 #define NODE_EBPF_TC_CLASSIFIER_H
 
-#define TC_CLASSES 256 /* the first of them is that of what no rule names */
+#define TC_CLASSES 256 /* a power of two; the first of them is that of what no rule names */
 #define CLASS_OTHER 0
 
 enum tc_direction {

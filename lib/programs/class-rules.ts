@@ -79,9 +79,7 @@ function checkedRule(place: string, rule: ClassRule): { protocol: string; port: 
     );
   }
   if (name === OTHER) {
-    throw new RangeError(
-      `Expected another name than ${OTHER} for ${place}.class: it is what no rule names`,
-    );
+    throw new RangeError(`Expected another name than ${OTHER} for ${place}.class: it is what no rule names`);
   }
   return { protocol, port, name };
 }

@@ -195,4 +195,3 @@ function checkedMaxFlows(maxFlows = DEFAULT_FLOWS): number {
     `Expected an integer from 1 to 4294967295 for maxFlows but received ${String(maxFlows)}`,
   );
 }
-

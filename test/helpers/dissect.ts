@@ -78,7 +78,10 @@ function internet6(packet: Uint8Array): Half | undefined {
 const EIGHTS = [0, 43, 60, 135, 139, 140];
 
 /** RFC 8200, 4; RFC 4302 for 51. */
-function chain(next: number, rest: Uint8Array): { protocol: number; behind: Uint8Array | undefined } | undefined {
+function chain(
+  next: number,
+  rest: Uint8Array,
+): { protocol: number; behind: Uint8Array | undefined } | undefined {
   let protocol = next;
   let behind = rest;
   for (let walked = 0; ; walked++) {
@@ -114,7 +117,8 @@ export function flowKey(facts: Facts, direction: 'ingress' | 'egress'): Uint8Arr
 function octets(address: string): number[] {
   if (!address.includes(':')) return address.split('.').map(Number);
   const [head = '', tail] = address.split('::');
-  const groups = (text: string) => (text === '' ? [] : text.split(':').map((group) => Number.parseInt(group, 16)));
+  const groups = (text: string) =>
+    text === '' ? [] : text.split(':').map((group) => Number.parseInt(group, 16));
   const [front, back] = [groups(head), groups(tail ?? '')];
   const zeros = tail === undefined ? [] : Array<number>(8 - front.length - back.length).fill(0);
   return [...front, ...zeros, ...back].flatMap((group) => [group >> 8, group & 255]);

@@ -94,7 +94,9 @@ function misjudged(vectors: Iterable<Vector>): string[] {
     };
     const [had, needs] = [JSON.stringify(got), JSON.stringify(wanted)];
     if (had !== needs) {
-      wrong.push(`${name} (${Buffer.from(frame).toString('hex')}), ${JSON.stringify(facts)}: ${had}, not ${needs}`);
+      wrong.push(
+        `${name} (${Buffer.from(frame).toString('hex')}), ${JSON.stringify(facts)}: ${had}, not ${needs}`,
+      );
     }
     ran++;
     if (facts) inFlows++;
@@ -257,7 +259,10 @@ test('IPv6: chains up to the bound of eight headers and past it, every length of
     for (const kind of ['destination', 'ah'] as const) {
       const length = kind === 'ah' ? (field + 2) * 4 : (field + 1) * 8;
       const frame = over6(Protocol.UDP, [{ kind, length }], frames.udp(6));
-      vectors.push([`${kind} ${field}`, frame], [`${kind} ${field}, no ports`, frame.subarray(0, 14 + 40 + length)]);
+      vectors.push(
+        [`${kind} ${field}`, frame],
+        [`${kind} ${field}, no ports`, frame.subarray(0, 14 + 40 + length)],
+      );
       vectors.push([`${kind} ${field}, short`, frame.subarray(0, 14 + 40 + length - 1)]);
     }
   }
@@ -272,7 +277,9 @@ test('frames with bytes changed at random', () => {
     ...KINDS.map((kind) => over6(Protocol.TCP, [kind, kind], frames.tcp(6))),
     over4(Protocol.TCP, frames.tcp(4), { ihl: 9 }),
   ];
-  const telling = [0, 1, 6, 17, 33, 43, 44, 51, 58, 60, 0x08, 0x45, 0x46, 0x60, 0x81, 0x86, 0x88, 132, 135, 136, 139];
+  const telling = [
+    0, 1, 6, 17, 33, 43, 44, 51, 58, 60, 0x08, 0x45, 0x46, 0x60, 0x81, 0x86, 0x88, 132, 135, 136, 139,
+  ];
   function* vectors(): Generator<Vector> {
     for (let count = 0; count < 10_000; count++) {
       const frame = Uint8Array.from(sources[random(sources.length)] ?? frames.udp4());
@@ -344,7 +351,14 @@ test.each([
   ['a whole number of segments', frames.udp4(frames.bytes(3_000)), 0, 1_000, 3, 42],
   ['udp6 in a VLAN', frames.udp6(frames.bytes(3_001), { tags: frames.SINGLE_TAG }), 0, 1_000, 4, 66],
   ['tcp with options, behind options of IP', longTcp(), 3, 1_000, 3, 14 + 28 + 32],
-  ['udp behind extension headers', over6(17, KINDS.slice(0, 2), frames.udp(6, frames.bytes(2_000))), 2, 1_000, 2, 102],
+  [
+    'udp behind extension headers',
+    over6(17, KINDS.slice(0, 2), frames.udp(6, frames.bytes(2_000))),
+    2,
+    1_000,
+    2,
+    102,
+  ],
   ['sctp, sized by its chunks', over4(Protocol.SCTP, frames.bytes(3_000)), 5, 0xffff, 5, 46],
   ['a tunnel: its inner headers are not known', over4(47, frames.bytes(3_000)), 3, 1_400, 3, 34],
   ['not IP', frames.ethernet(EtherType.ARP, frames.bytes(3_000)), 3, 1_400, 3, 0],
