@@ -313,6 +313,8 @@ export interface NativeInterface {
   ifindex: number;
   name: string;
   up: boolean;
+  /** ARPHRD_*: the kind of link layer. */
+  hardware: number;
 }
 
 /** Program ids by mode, 0 for none; `features` are the NETDEV_XDP_ACT_* bits. */

@@ -22,6 +22,7 @@ struct Interface {
 	uint32_t ifindex;
 	std::string name;
 	bool up;
+	uint16_t hardware; // ARPHRD_*
 };
 
 // Returns 0 or a negative errno.
@@ -37,8 +38,12 @@ int ListInterfaces(std::vector<Interface> *out)
 		struct ifreq request = {};
 		strncpy(request.ifr_name, entry->if_name, IFNAMSIZ - 1);
 		// One that went away in between is not listed.
-		if (ioctl(socket_fd.get(), SIOCGIFFLAGS, &request) == 0)
-			out->push_back({entry->if_index, entry->if_name, (request.ifr_flags & IFF_UP) != 0});
+		if (ioctl(socket_fd.get(), SIOCGIFFLAGS, &request) != 0)
+			continue;
+		bool up = (request.ifr_flags & IFF_UP) != 0; // the answers share their memory
+		if (ioctl(socket_fd.get(), SIOCGIFHWADDR, &request) != 0)
+			continue;
+		out->push_back({entry->if_index, entry->if_name, up, request.ifr_hwaddr.sa_family});
 	}
 	if_freenameindex(list);
 	return 0;
@@ -96,6 +101,7 @@ Napi::Value Interfaces(const Napi::CallbackInfo &info)
 		entry.Set("ifindex", list[i].ifindex);
 		entry.Set("name", list[i].name);
 		entry.Set("up", list[i].up);
+		entry.Set("hardware", list[i].hardware);
 		result.Set(static_cast<uint32_t>(i), entry);
 	}
 	return result;

@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { addAttach } from './attach.ts';
 import { addDetach } from './detach.ts';
 import { addDoctor } from './doctor.ts';
+import { addFlows } from './flows.ts';
 import { addInspect } from './inspect.ts';
 import { addLatency } from './latency.ts';
 import { addList } from './list.ts';
@@ -52,6 +53,7 @@ Colours follow NO_COLOR and FORCE_COLOR; NODE_DEBUG=node-ebpf prints the stack o
 
 addTop(program);
 addLatency(program);
+addFlows(program);
 addLoad(program);
 addAttach(program);
 addStatus(program);

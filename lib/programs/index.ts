@@ -1,5 +1,7 @@
 /** The programs that ship with node-ebpf, each as a typed class. */
 
+export type { ClassRule } from './class-rules.ts';
+export type { Flow } from './flow.ts';
 export { Log2Histogram, type Percentile } from './log2-histogram.ts';
 export {
   type LostCalls,
@@ -8,4 +10,5 @@ export {
   type SyscallLatencyOptions,
 } from './syscall-latency.ts';
 export type { SyscallName } from './syscall-numbers.ts';
+export { type FlowAccount, TcClassifier, type TcClassifierOptions } from './tc-classifier.ts';
 export { type Protocol, type Tally, XdpCounter } from './xdp-counter.ts';

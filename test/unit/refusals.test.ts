@@ -175,7 +175,7 @@ describe('dropPrivileges', () => {
 
 describe('attaching to TC', () => {
   function refused(attempt: () => never, options: Partial<TcOptions> = {}): unknown {
-    addon.interfaces = () => [{ ifindex: 7, name: 'eth7', up: true }];
+    addon.interfaces = () => [{ ifindex: 7, name: 'eth7', up: true, hardware: 1 }];
     addon.programInfo = fails(EPERM);
     const native = { attachTcx: attempt, attachClsact: attempt };
     const program = { name: 'p', id: 9, type: 'sched_cls', native } as unknown as BpfProgram;
@@ -269,7 +269,7 @@ test('a listener that is gone hears nothing of what was said before', async () =
 });
 
 describe('interfaces', () => {
-  const eth = { ifindex: 7, name: 'eth7', up: false };
+  const eth = { ifindex: 7, name: 'eth7', up: false, hardware: 1 };
   const state: NativeXdpState = { attachMode: 0, skb: 0, drv: 0, hw: 0, features: 0 };
 
   test.each([0, -1, 1.5, Number.NaN, null])('%s is no interface', (iface) => {

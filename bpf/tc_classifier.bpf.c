@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts every packet that enters or leaves an interface, by class and by flow, and leaves it to whoever
+ * comes next.
+ *
+ * Packets and bytes are those of the wire. What the kernel still carries as one and a card, or the driver's
+ * software, cuts into segments (GSO), or what was merged on arrival (GRO), counts as its segments: each with
+ * its own headers. Bytes are those from the Ethernet header on, FCS not; a VLAN tag that the kernel keeps
+ * beside the frame is four of them.
+ *
+ * A packet has a flow when its headers up to and including the IP header are whole. For IPv6 the extension
+ * headers belong to the IP header. The ports are the first four bytes behind it, for the protocols that have
+ * ports; they are 0 where those bytes are not whole and in every later fragment, which has none. IP's own
+ * length field and checksum are not judged. Everything else (ARP, a third VLAN tag, a chain above the bound,
+ * a header that is cut off or contradicts itself) is in its class, OTHER, and in no flow.
+ *
+ * Headers are read by bpf_skb_load_bytes(): a driver may leave any of them outside the linear part.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include "tc_classifier.h"
+
+#define ETH_P_QINQ_OLD 0x9100 /* outer tags before 802.1ad gave them 0x88a8 */
+#define VLAN_TAG 4
+#define MAX_VLAN_TAGS 2
+/* RFC 8200's order, with one of mobility, HIP and shim6 at its end, has seven. */
+#define MAX_EXTENSION_HEADERS 8
+
+#define IPPROTO_HIP 139
+#define IPPROTO_SHIM6 140
+
+#define UDP_HEADER 8
+#define SCTP_HEADER 12
+
+/* Tests make it one that can be full. */
+#ifndef FLOWS_TYPE
+#define FLOWS_TYPE BPF_MAP_TYPE_LRU_HASH
+#endif
+
+/* Of an interface without one (tun, WireGuard, IP tunnels, PPP) the packet begins with IP. */
+const volatile __u32 ethernet = 1;
+const volatile __u32 rules;
+/* Whether any class has a mark. */
+const volatile __u32 marking;
+const volatile struct class_mark marks[TC_CLASSES];
+
+struct vlan_header {
+	__be16 tci;
+	__be16 type;
+};
+
+/* Own structs: see xdp_counter.bpf.c. */
+struct ipv4_header {
+	__u8 version_ihl;
+	__u8 tos;
+	__be16 length;
+	__be16 id;
+	__be16 fragment;
+	__u8 ttl;
+	__u8 protocol;
+	__be16 checksum;
+	__u8 source[4];
+	__u8 destination[4];
+};
+
+struct ipv6_header {
+	__u8 version_class;
+	__u8 class_flow[3];
+	__be16 length;
+	__u8 next_header;
+	__u8 hop_limit;
+	__u8 source[16];
+	__u8 destination[16];
+};
+
+/* Every kind is at least 8 bytes; offset_flags is the fragment header's. */
+struct extension_header {
+	__u8 next_header;
+	__u8 length;
+	__be16 offset_flags;
+	__be32 rest;
+};
+
+struct {
+	__uint(type, FLOWS_TYPE);
+	__uint(max_entries, 65536);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow_account);
+} flow_accounts SEC(".maps");
+
+/* Class 0 ingress, class 0 egress, class 1 ingress, and so on. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, TC_CLASSES *TC_DIRECTIONS);
+	__type(key, __u32);
+	__type(value, struct class_tally);
+} classes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct class_key);
+	__type(value, __u32);
+} class_rules SEC(".maps");
+
+/* What a packet's headers say. */
+struct packet {
+	struct flow_key key;
+	__u32 transport; /* where the header behind IP begins */
+	int has_flow;
+	int later_fragment;
+};
+
+static __always_inline int is_vlan(__be16 type)
+{
+	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD) ||
+	       type == bpf_htons(ETH_P_QINQ_OLD);
+}
+
+static __always_inline int has_ports(__u8 protocol)
+{
+	switch (protocol) {
+	case IPPROTO_TCP:
+	case IPPROTO_UDP:
+	case IPPROTO_DCCP:
+	case IPPROTO_SCTP:
+	case IPPROTO_UDPLITE:
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+static __always_inline void parse_ipv4(struct __sk_buff *skb, __u32 at, struct packet *packet)
+{
+	struct ipv4_header ip;
+	__u32 header_length;
+
+	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)))
+		return;
+	header_length = (ip.version_ihl & 0xf) * 4;
+	if (ip.version_ihl >> 4 != 4 || header_length < sizeof(ip) || at + header_length > skb->len)
+		return;
+	__builtin_memcpy(packet->key.source, ip.source, sizeof(ip.source));
+	__builtin_memcpy(packet->key.destination, ip.destination, sizeof(ip.destination));
+	packet->key.protocol = ip.protocol;
+	packet->key.version = 4;
+	packet->later_fragment = (ip.fragment & bpf_htons(0x1fff)) != 0;
+	packet->transport = at + header_length;
+	packet->has_flow = 1;
+}
+
+static __always_inline int is_extension(__u8 next)
+{
+	switch (next) {
+	case IPPROTO_HOPOPTS:
+	case IPPROTO_ROUTING:
+	case IPPROTO_DSTOPTS:
+	case IPPROTO_MH:
+	case IPPROTO_HIP:
+	case IPPROTO_SHIM6:
+	case IPPROTO_FRAGMENT:
+	case IPPROTO_AH:
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 at, struct packet *packet)
+{
+	struct ipv6_header ip;
+	__u8 next;
+	int i;
+
+	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.version_class >> 4 != 6)
+		return;
+	next = ip.next_header;
+	at += sizeof(ip);
+
+	for (i = 0; i < MAX_EXTENSION_HEADERS && is_extension(next); i++) {
+		struct extension_header ext;
+		__u32 length;
+
+		if (bpf_skb_load_bytes(skb, at, &ext, sizeof(ext)))
+			return;
+		if (next == IPPROTO_FRAGMENT)
+			length = 8;
+		else if (next == IPPROTO_AH)
+			length = (ext.length + 2) * 4;
+		else
+			length = (ext.length + 1) * 8;
+		if (at + length > skb->len)
+			return;
+		packet->later_fragment = next == IPPROTO_FRAGMENT && ext.offset_flags & bpf_htons(0xfff8);
+		next = ext.next_header;
+		at += length;
+		/* Behind it comes data from the middle of the packet, no header. */
+		if (packet->later_fragment)
+			break;
+	}
+	if (!packet->later_fragment && is_extension(next))
+		return;
+	__builtin_memcpy(packet->key.source, ip.source, sizeof(ip.source));
+	__builtin_memcpy(packet->key.destination, ip.destination, sizeof(ip.destination));
+	packet->key.protocol = next;
+	packet->key.version = 6;
+	packet->transport = at;
+	packet->has_flow = 1;
+}
+
+/* The kernel keeps the outer tag beside the frame: on ingress always, on egress where the device puts it in.
+ */
+static __always_inline __be16 parse_ethernet(struct __sk_buff *skb, __u32 *at)
+{
+	struct vlan_header tag;
+	__be16 type;
+	int i;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN - sizeof(type), &type, sizeof(type)))
+		return 0;
+	*at = ETH_HLEN;
+	for (i = skb->vlan_present ? 1 : 0; i < MAX_VLAN_TAGS && is_vlan(type); i++) {
+		if (bpf_skb_load_bytes(skb, *at, &tag, sizeof(tag)))
+			return 0;
+		*at += VLAN_TAG;
+		type = tag.type;
+	}
+	return type;
+}
+
+static __always_inline __be16 parse_first_byte(struct __sk_buff *skb)
+{
+	__u8 version;
+
+	if (bpf_skb_load_bytes(skb, 0, &version, sizeof(version)))
+		return 0;
+	return version >> 4 == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+}
+
+static __always_inline void parse(struct __sk_buff *skb, struct packet *packet)
+{
+	__u32 at = 0;
+	__be16 type = ethernet ? parse_ethernet(skb, &at) : parse_first_byte(skb);
+
+	if (type == bpf_htons(ETH_P_IP))
+		parse_ipv4(skb, at, packet);
+	else if (type == bpf_htons(ETH_P_IPV6))
+		parse_ipv6(skb, at, packet);
+	/* Ports that are cut off read as 0. */
+	if (packet->has_flow && !packet->later_fragment && has_ports(packet->key.protocol))
+		bpf_skb_load_bytes(skb, packet->transport, &packet->key.source_port, 4);
+}
+
+/*
+ * The bytes that every segment has at its front. Of a tunnel's the inner ones are not known: they count once,
+ * as the kernel itself has it (net/core/dev.c, qdisc_pkt_len_init).
+ */
+static __always_inline __u32 repeated(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u8 offset;
+
+	if (!packet->has_flow)
+		return 0;
+	switch (packet->key.protocol) {
+	case IPPROTO_TCP:
+		if (bpf_skb_load_bytes(skb, packet->transport + 12, &offset, sizeof(offset)))
+			return packet->transport;
+		return packet->transport + (offset >> 4) * 4;
+	case IPPROTO_UDP:
+	case IPPROTO_UDPLITE:
+		return packet->transport + UDP_HEADER;
+	case IPPROTO_SCTP:
+		return packet->transport + SCTP_HEADER;
+	default:
+		return packet->transport;
+	}
+}
+
+static __always_inline struct class_tally on_the_wire(struct __sk_buff *skb, const struct packet *packet)
+{
+	__u32 tag = skb->vlan_present ? VLAN_TAG : 0;
+	struct class_tally wire = {.packets = 1, .bytes = skb->len + tag};
+	__u32 segments = skb->gso_segs, size = skb->gso_size, headers;
+
+	if (segments <= 1 && !size)
+		return wire;
+	headers = repeated(skb, packet);
+	/* Where a guest made it, nobody has counted the segments yet (SKB_GSO_DODGY). */
+	if (!segments && skb->len > headers)
+		segments = (skb->len - headers + size - 1) / size;
+	if (segments > 1) {
+		wire.packets = segments;
+		wire.bytes += (__u64)(segments - 1) * (headers + tag);
+	}
+	return wire;
+}
+
+static __always_inline __u32 class_by_port(__u8 protocol, __be16 port)
+{
+	struct class_key key = {.protocol = protocol, .port = port};
+	__u32 *class = bpf_map_lookup_elem(&class_rules, &key);
+
+	return class ? *class : CLASS_OTHER;
+}
+
+/* The port that a packet goes to decides before the one that it comes from: answers are of their service's
+ * class. */
+static __always_inline __u32 classify(const struct packet *packet)
+{
+	const struct flow_key *key = &packet->key;
+	__u32 class;
+
+	if (!rules || !packet->has_flow || (!key->source_port && !key->destination_port))
+		return CLASS_OTHER;
+	class = class_by_port(key->protocol, key->destination_port);
+	return class != CLASS_OTHER ? class : class_by_port(key->protocol, key->source_port);
+}
+
+static __always_inline void count_class(__u32 class, __u32 direction, const struct class_tally *wire)
+{
+	__u32 row = class * TC_DIRECTIONS + direction;
+	struct class_tally *tally = bpf_map_lookup_elem(&classes, &row);
+
+	if (!tally) { /* a rule that names a class which is not there */
+		row = CLASS_OTHER * TC_DIRECTIONS + direction;
+		tally = bpf_map_lookup_elem(&classes, &row);
+	}
+	/* A row per CPU, and no softirq interrupts another on its CPU: plain additions lose nothing. */
+	if (tally) {
+		tally->packets += wire->packets;
+		tally->bytes += wire->bytes;
+	}
+}
+
+/* Any CPU may have a packet of the flow at the same moment. */
+static __always_inline void add_to_flow(struct flow *flow, const struct class_tally *wire, __u64 now)
+{
+	__sync_fetch_and_add(&flow->packets, wire->packets);
+	__sync_fetch_and_add(&flow->bytes, wire->bytes);
+	if (*(volatile __u64 *)&flow->last_ns < now)
+		*(volatile __u64 *)&flow->last_ns = now;
+}
+
+static __always_inline void count_flow(const struct flow_key *key, const struct class_tally *wire)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct flow *flow = bpf_map_lookup_elem(&flows, key);
+	struct flow_account *account;
+	struct flow fresh;
+	__u32 row = 0;
+	int refused;
+
+	if (flow) {
+		add_to_flow(flow, wire, now);
+		return;
+	}
+	fresh.packets = wire->packets;
+	fresh.bytes = wire->bytes;
+	fresh.first_ns = now;
+	fresh.last_ns = now;
+	refused = bpf_map_update_elem(&flows, key, &fresh, BPF_NOEXIST);
+	if (refused) { /* another CPU was first, or there is no room */
+		flow = bpf_map_lookup_elem(&flows, key);
+		if (flow) {
+			add_to_flow(flow, wire, now);
+			return;
+		}
+	}
+	account = bpf_map_lookup_elem(&flow_accounts, &row);
+	if (!account)
+		return;
+	if (refused) {
+		account->missed_packets += wire->packets;
+		account->missed_bytes += wire->bytes;
+	} else {
+		account->created++;
+	}
+}
+
+static __always_inline void mark(struct __sk_buff *skb, __u32 class)
+{
+	/* Or the compiler compares one register and goes on with another, which has no bound to the verifier.
+	 */
+	barrier_var(class);
+	class &= TC_CLASSES - 1;
+	if (marks[class].set)
+		skb->priority = marks[class].priority;
+}
+
+static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
+{
+	struct packet packet = {};
+	struct class_tally wire;
+	__u32 class;
+
+	parse(skb, &packet);
+	wire = on_the_wire(skb, &packet);
+	class = classify(&packet);
+	count_class(class, direction, &wire);
+	if (packet.has_flow) {
+		packet.key.direction = direction;
+		count_flow(&packet.key, &wire);
+	}
+	if (marking && class < TC_CLASSES)
+		mark(skb, class);
+	return TC_ACT_UNSPEC; /* TCX_NEXT is the same number */
+}
+
+SEC("tc")
+int tc_ingress(struct __sk_buff *skb)
+{
+	return handle(skb, TC_INGRESS);
+}
+
+SEC("tc")
+int tc_egress(struct __sk_buff *skb)
+{
+	return handle(skb, TC_EGRESS);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

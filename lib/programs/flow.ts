@@ -1,0 +1,79 @@
+import type { TcDirection } from '../tc.ts';
+
+/** Packets of one 5-tuple in one direction. An answer is a flow of its own, with the two sides exchanged. */
+export interface Flow {
+  direction: TcDirection;
+  /** `tcp`, `udp`, `icmp`, `icmpv6`, … or the protocol's number: `89`. */
+  protocol: string;
+  /** IPv6 as RFC 5952 writes it. */
+  source: string;
+  /** 0 where the protocol has no ports, and for fragments but the first. */
+  sourcePort: number;
+  destination: string;
+  destinationPort: number;
+  packets: number;
+  bytes: number;
+  /** When the first and the last packet came: nanoseconds of the kernel's monotonic clock, that of process.hrtime(). */
+  firstNs: number;
+  lastNs: number;
+}
+
+// struct flow_key of tc_classifier.h.
+const SOURCE = 0;
+const DESTINATION = 16;
+const SOURCE_PORT = 32;
+const DESTINATION_PORT = 34;
+const PROTOCOL = 36;
+const VERSION = 37;
+const DIRECTION = 38;
+const DIRECTIONS: readonly TcDirection[] = ['ingress', 'egress'];
+
+const PROTOCOLS: Readonly<Record<number, string>> = {
+  ...{ 1: 'icmp', 2: 'igmp', 4: 'ipip', 6: 'tcp', 17: 'udp', 33: 'dccp', 41: 'ipv6', 47: 'gre', 50: 'esp' },
+  ...{ 51: 'ah', 58: 'icmpv6', 103: 'pim', 112: 'vrrp', 132: 'sctp', 136: 'udplite' },
+};
+
+/** The flow of a row of the map `flows`; `numbers` are packets, bytes, first_ns, last_ns. */
+export function flowOf(key: Uint8Array, numbers: Float64Array): Flow {
+  const view = new DataView(key.buffer, key.byteOffset, key.byteLength);
+  const protocol = view.getUint8(PROTOCOL);
+  const [packets = 0, bytes = 0, firstNs = 0, lastNs = 0] = numbers;
+  return {
+    direction: DIRECTIONS[view.getUint8(DIRECTION)] ?? 'ingress',
+    protocol: PROTOCOLS[protocol] ?? String(protocol),
+    source: address(view, SOURCE),
+    sourcePort: view.getUint16(SOURCE_PORT),
+    destination: address(view, DESTINATION),
+    destinationPort: view.getUint16(DESTINATION_PORT),
+    ...{ packets, bytes, firstNs, lastNs },
+  };
+}
+
+function address(view: DataView, at: number): string {
+  if (view.getUint8(VERSION) === 4) {
+    return [0, 1, 2, 3].map((octet) => view.getUint8(at + octet)).join('.');
+  }
+  return ipv6Words(Array.from({ length: 8 }, (_, group) => view.getUint16(at + 2 * group)));
+}
+
+// RFC 5952: no leading zeros, the longest run of two or more zeros as ::, the first of equal ones, IPv4-mapped in dots.
+function ipv6Words(groups: readonly number[]): string {
+  const mapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff;
+  if (mapped) {
+    const octets = groups.slice(6).flatMap((group) => [group >> 8, group & 0xff]);
+    return `::ffff:${octets.join('.')}`;
+  }
+  let longest = { at: -1, length: 1 };
+  for (let at = 0; at < groups.length; at++) {
+    let length = 0;
+    while (groups[at + length] === 0) length++;
+    if (length > longest.length) longest = { at, length };
+  }
+  const words = (from: number, to?: number) =>
+    groups
+      .slice(from, to)
+      .map((group) => group.toString(16))
+      .join(':');
+  if (longest.at < 0) return words(0);
+  return `${words(0, longest.at)}::${words(longest.at + longest.length)}`;
+}
