@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Counts what the network stack hands to interfaces and gets from them, what it drops and why, and what becomes
- * of TCP sockets.
+ * Counts what the network stack hands to interfaces and gets from them, what it drops and why, and what
+ * becomes of TCP sockets.
  *
  * An sk_buff is a packet: one that GSO or GRO merged counts once, with its length as it is. That is what
- * software interfaces have in /proc/net/dev; a card's driver counts what is on the wire. What goes past the stack
- * (XDP, AF_XDP, packet sockets with PACKET_QDISC_BYPASS) passes no tracepoint.
+ * software interfaces have in /proc/net/dev; a card's driver counts what is on the wire. What goes past the
+ * stack (XDP, AF_XDP, packet sockets with PACKET_QDISC_BYPASS) passes no tracepoint.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>
@@ -15,6 +15,7 @@
 #include <bpf/bpf_tracing.h>
 #include "tracepoint_net.h"
 
+#define IFF_LOOPBACK 0x8
 #define NETDEV_TX_OK 0
 #define NO_MAC_HEADER ((__u16)~0U)
 #define SKB_DST_PTRMASK ~1UL
@@ -42,6 +43,8 @@ struct netdev_name_node {
 
 struct net_device {
 	int ifindex;
+	unsigned int flags;
+	unsigned short hard_header_len;
 	possible_net_t nd_net;
 	struct netdev_name_node *name_node;
 };
@@ -77,7 +80,7 @@ enum skb_drop_reason {
 /* Their fields tell what arguments the tracepoints have. */
 struct trace_event_raw_kfree_skb {
 	enum skb_drop_reason reason; /* Linux 5.17 */
-	void *rx_sk; /* Linux 6.11 */
+	void *rx_sk;                 /* Linux 6.11 */
 };
 
 struct trace_event_raw_tcp_retransmit_skb {
@@ -106,7 +109,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, TCP_STATE_SLOTS * TCP_STATE_SLOTS);
+	__uint(max_entries, TCP_STATE_SLOTS *TCP_STATE_SLOTS);
 	__type(key, __u32);
 	__type(value, __u64);
 } tcp_states SEC(".maps");
@@ -127,7 +130,8 @@ static __always_inline void count(void *map, __u32 row)
 		__sync_fetch_and_add(counter, 1);
 }
 
-/* The value of a key, made where there is none; another CPU may make it first. NULL where there is no room. */
+/* The value of a key, made where there is none; another CPU may make it first. NULL where there is no room.
+ */
 static __always_inline void *lookup_or_make(void *map, const void *key, const void *zero)
 {
 	void *value = bpf_map_lookup_elem(map, key);
@@ -147,9 +151,9 @@ static __always_inline void count_packet(const struct net_device *dev, __u32 dir
 {
 	static const struct net_dev_tally zero;
 	struct net_dev_key key = {
-		.ifindex = dev->ifindex,
-		.netns = dev->nd_net.net->ns.inum,
-		.direction = direction,
+	        .ifindex = dev->ifindex,
+	        .netns = dev->nd_net.net->ns.inum,
+	        .direction = direction,
 	};
 	struct net_dev_tally *tally;
 
@@ -165,12 +169,20 @@ static __always_inline void count_packet(const struct net_device *dev, __u32 dir
 	tally->bytes += bytes;
 }
 
+/* The loopback driver counts what is behind its link-layer header (loopback_xmit), and Ethernet drivers all.
+ */
+static __always_inline bool counts_header(const struct net_device *dev)
+{
+	return !(dev->flags & IFF_LOOPBACK);
+}
+
 /* Fires after the driver, which may have freed the skb: its length is an argument. */
 SEC("tp_btf/net_dev_xmit")
-int BPF_PROG(net_dev_xmit, const struct sk_buff *skb, int rc, const struct net_device *dev, unsigned int length)
+int BPF_PROG(net_dev_xmit, const struct sk_buff *skb, int rc, const struct net_device *dev,
+             unsigned int length)
 {
 	if (rc == NETDEV_TX_OK)
-		count_packet(dev, NET_TX, length);
+		count_packet(dev, NET_TX, counts_header(dev) ? length : length - dev->hard_header_len);
 	return 0;
 }
 
@@ -181,15 +193,15 @@ int BPF_PROG(netif_receive_skb, const struct sk_buff *skb)
 	__u16 mac_header = skb->mac_header;
 	__u64 bytes = skb->len;
 
-	if (mac_header != NO_MAC_HEADER)
+	if (mac_header != NO_MAC_HEADER && counts_header(skb->dev))
 		bytes += skb->data - (skb->head + mac_header);
 	count_packet(skb->dev, NET_RX, bytes);
 	return 0;
 }
 
 /*
- * The device of an skb, or NULL. UDP's and TCP's queues and reassembly keep other things in its place: a device
- * is what its own name points back at.
+ * The device of an skb, or NULL. UDP's and TCP's queues and reassembly keep other things in its place: a
+ * device is what its own name points back at.
  */
 static __always_inline const struct net_device *device_of(const struct sk_buff *skb)
 {
@@ -288,8 +300,8 @@ int BPF_PROG(inet_sock_set_state, const struct sock *sk, int old_state, int new_
 {
 	if (sk->sk_protocol != IPPROTO_TCP || !is_wanted(sk->__sk_common.skc_net.net->ns.inum))
 		return 0;
-	count(&tcp_states, (old_state & (TCP_STATE_SLOTS - 1)) * TCP_STATE_SLOTS +
-				   (new_state & (TCP_STATE_SLOTS - 1)));
+	count(&tcp_states,
+	      (old_state & (TCP_STATE_SLOTS - 1)) * TCP_STATE_SLOTS + (new_state & (TCP_STATE_SLOTS - 1)));
 	return 0;
 }
 

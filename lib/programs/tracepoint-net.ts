@@ -12,6 +12,8 @@ const FIELDS = ['packets', 'bytes'];
 // What bpf/tracepoint_net.h says.
 const KEY = { words: 3, ifindex: 0, direction: 2 } as const;
 const RX = 0;
+const DIRECTIONS = 2;
+const MOST_INTERFACES = 1 << 16;
 const COUNTERS = { retransmits: 0, lostPackets: 1, lostDrops: 2, strayDrops: 3 } as const;
 const STATE_SLOTS = 16;
 
@@ -27,9 +29,11 @@ export interface TracepointNetOptions {
   iface?: Iface;
   /** The path (`/run/netns/blue`) or an open descriptor of another network namespace. Default: the process's own. */
   netns?: string | number;
+  /** Room for so many interfaces, those that went away included; what others send and receive is `lost`. Default 1024. */
+  maxInterfaces?: number;
 }
 
-/** What came in (`rx`) and what went out (`tx`): packets, and their bytes from the link-layer header on. */
+/** What came in (`rx`) and what went out (`tx`): packets, and their bytes from the link-layer header on, on lo behind it. */
 export interface InterfaceTally {
   rx: Tally;
   tx: Tally;
@@ -90,7 +94,12 @@ export class TracepointNet implements Disposable {
    * @throws EbpfLoadError, EbpfPermissionError; nothing is left behind then
    */
   static async attach(options: TracepointNetOptions = {}): Promise<TracepointNet> {
-    const { iface, netns } = options;
+    const { iface, netns, maxInterfaces = 1024 } = options;
+    if (!Number.isInteger(maxInterfaces) || maxInterfaces < 1 || maxInterfaces > MOST_INTERFACES) {
+      throw new RangeError(
+        `Expected an integer from 1 to ${MOST_INTERFACES} for maxInterfaces but received ${String(maxInterfaces)}`,
+      );
+    }
     const listed = listInterfaces(netns);
     const identity = netnsIdentity(netns);
     const ifindex =
@@ -99,6 +108,7 @@ export class TracepointNet implements Disposable {
         : findInterface({ iface, ...(netns === undefined ? {} : { netns }) }).ifindex;
     const object = await loadObject(OBJECT, {
       globals: { only_netns: inode(identity), only_ifindex: ifindex ?? 0 },
+      maps: { net_dev_stats: { maxEntries: DIRECTIONS * maxInterfaces } },
     });
     try {
       const reasons = await dropReasons();
@@ -179,8 +189,8 @@ export class TracepointNet implements Disposable {
   }
 
   /**
-   * What happened and is in no count: packets of more than a thousand interfaces, drops of more than 512 reasons, and
-   * what came while the same program was at work on the same CPU already.
+   * What happened and is in no count: packets of more interfaces than there was room for, drops of more than 512 reasons,
+   * and what came while the same program was at work on the same CPU already.
    *
    * @throws EbpfStateError after close()
    */
