@@ -45,6 +45,8 @@ export interface NativeBinding {
   createClsact(ifindex: number, netns?: string | number): boolean;
   removeClsact(ifindex: number, netns?: string | number): void;
   probe(helpers: readonly number[], kprobePmu: number | undefined): Promise<NativeProbe>;
+  /** Of the running kernel's BTF; empty where it has no enum of that name. */
+  kernelEnum(name: string): Promise<{ names: string[]; values: number[] }>;
   refusals(): { command: number; map: number };
   lockdown(): string | number;
   describeErrno(errno: number): string;

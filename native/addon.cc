@@ -5,6 +5,7 @@
 #include "dry_run.h"
 #include "inspect.h"
 #include "interface.h"
+#include "kernel_enum.h"
 #include "link.h"
 #include "log.h"
 #include "map.h"
@@ -98,6 +99,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports)
 	DefinePrivilegesFunctions(env, exports);
 	DefineStatsFunctions(env, exports);
 	DefineDryRunFunctions(env, exports);
+	DefineKernelEnumFunctions(env, exports);
 	exports.Set("libbpfVersion", libbpf_version_string());
 	return exports;
 }

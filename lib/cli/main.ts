@@ -11,6 +11,7 @@ import { addList } from './list.ts';
 import { addLoad } from './load.ts';
 import { addMap } from './map.ts';
 import { addMaps } from './maps.ts';
+import { addNet } from './net.ts';
 import { report, watchStdout } from './output.ts';
 import { addStatus } from './status.ts';
 import { addTop } from './top.ts';
@@ -54,6 +55,7 @@ Colours follow NO_COLOR and FORCE_COLOR; NODE_DEBUG=node-ebpf prints the stack o
 addTop(program);
 addLatency(program);
 addFlows(program);
+addNet(program);
 addLoad(program);
 addAttach(program);
 addStatus(program);

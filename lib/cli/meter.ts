@@ -62,6 +62,6 @@ function mapTallies(tallies: Tallies, f: (tally: Tally, protocol: Protocol) => T
   return { tcp: f(tcp, 'tcp'), udp: f(udp, 'udp'), icmp: f(icmp, 'icmp'), other: f(other, 'other') };
 }
 
-function perSecond(amount: number, seconds: number): number {
+export function perSecond(amount: number, seconds: number): number {
   return seconds > 0 ? Math.round((amount / seconds) * 1000) / 1000 : 0;
 }

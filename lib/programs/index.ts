@@ -11,4 +11,10 @@ export {
 } from './syscall-latency.ts';
 export type { SyscallName } from './syscall-numbers.ts';
 export { type FlowAccount, TcClassifier, type TcClassifierOptions } from './tc-classifier.ts';
+export {
+  type InterfaceTally,
+  type TcpActivity,
+  TracepointNet,
+  type TracepointNetOptions,
+} from './tracepoint-net.ts';
 export { type Protocol, type Tally, XdpCounter } from './xdp-counter.ts';

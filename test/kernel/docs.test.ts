@@ -72,6 +72,7 @@ function run({ code }: Example): { status: number | null; lines: string[]; stder
 
 describe.each([
   ['docs/maps.md', '', 10],
+  ['docs/programs.md', 'TracepointNet', 1],
   ['README.md', '.reader(', 1],
   ['docs/programs.md', 'SyscallLatency', 1],
 ])('%s', (document, holds, least) => {
