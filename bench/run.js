@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { hotKey } from './hot-key.js';
 import { million } from './million.js';
+import { overhead } from './overhead.js';
 import { findPeers } from './peers.js';
 import { readOuts } from './read-outs.js';
 import { line, markdown, results, writeDocs } from './report.js';
@@ -35,7 +36,7 @@ const { values: options, positionals } = parseArgs({
   },
 });
 
-const cases = [...readOuts, hotKey, startUp, sampler, million];
+const cases = [...readOuts, hotKey, startUp, sampler, million, ...overhead];
 const chosen = cases.filter(
   ({ name }) =>
     positionals.length === 0 || positionals.some((part) => name.toLowerCase().includes(part.toLowerCase())),

@@ -6,7 +6,15 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <netinet/ip.h>
+#include <netinet/udp.h>
+#include <linux/if_ether.h>
 #include <node_api.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -15,6 +23,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -357,6 +366,93 @@ static napi_value close_subject(napi_env env, napi_callback_info info)
 	return NULL;
 }
 
+/* readAndWrite(loops): a read(2) and a write(2) of a byte each; nanoseconds of the two. */
+static napi_value read_and_write(napi_env env, napi_callback_info info)
+{
+	napi_value argument, result;
+	size_t argc = 1;
+	__u32 loops = 1;
+	char byte;
+	int from = open("/dev/zero", O_RDONLY | O_CLOEXEC), to = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	int failed = from < 0 || to < 0;
+	double start;
+
+	napi_get_cb_info(env, info, &argc, &argument, NULL, NULL);
+	napi_get_value_uint32(env, argument, &loops);
+	start = now();
+	for (__u32 i = 0; i < loops && !failed; i++)
+		failed = read(from, &byte, 1) != 1 || write(to, &byte, 1) != 1;
+	napi_create_double(env, (now() - start) / loops, &result);
+	close(from);
+	close(to);
+	return failed ? fail(env, "read and write", EIO) : result;
+}
+
+#define FRAMES 64
+
+struct frame {
+	struct ethhdr ethernet;
+	struct iphdr ip;
+	struct udphdr udp;
+	char payload[22];
+} __attribute__((packed));
+
+/* sendPackets(interface, count): UDP of as many flows as go out at once; nanoseconds of one. */
+static napi_value send_packets(napi_env env, napi_callback_info info)
+{
+	struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP)};
+	static struct frame frames[FRAMES];
+	struct iovec parts[FRAMES];
+	struct mmsghdr messages[FRAMES] = {0};
+	napi_value arguments[2], result;
+	size_t argc = 2;
+	char name[IF_NAMESIZE];
+	__u32 count = 1, sent = 0;
+	double start;
+	int fd, error = 0;
+
+	napi_get_cb_info(env, info, &argc, arguments, NULL, NULL);
+	napi_get_value_string_utf8(env, arguments[0], name, sizeof name, NULL);
+	napi_get_value_uint32(env, arguments[1], &count);
+	at.sll_ifindex = (int)if_nametoindex(name);
+	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof at)) {
+		error = errno;
+		if (fd >= 0)
+			close(fd);
+		return fail(env, "open a packet socket", error);
+	}
+	for (int i = 0; i < FRAMES; i++) {
+		struct frame *frame = frames + i;
+
+		memset(frame->ethernet.h_dest, 0xff, sizeof frame->ethernet.h_dest);
+		frame->ethernet.h_proto = htons(ETH_P_IP);
+		frame->ip.version = 4;
+		frame->ip.ihl = 5;
+		frame->ip.ttl = 1;
+		frame->ip.protocol = IPPROTO_UDP;
+		frame->ip.tot_len = htons(sizeof *frame - sizeof frame->ethernet);
+		frame->udp.source = htons((unsigned short)(1024 + i));
+		frame->udp.dest = htons(9);
+		frame->udp.len = htons(sizeof frame->udp + sizeof frame->payload);
+		parts[i] = (struct iovec){frame, sizeof *frame};
+		messages[i].msg_hdr.msg_iov = parts + i;
+		messages[i].msg_hdr.msg_iovlen = 1;
+	}
+	start = now();
+	while (sent < count && !error) {
+		int now_sent = sendmmsg(fd, messages, count - sent < FRAMES ? count - sent : FRAMES, 0);
+
+		if (now_sent < 0)
+			error = errno;
+		else
+			sent += (__u32)now_sent;
+	}
+	napi_create_double(env, (now() - start) / count, &result);
+	close(fd);
+	return error ? fail(env, "send", error) : result;
+}
+
 typedef int (*operation)(struct subject *);
 
 /* batch(map, loops) and the like: nanoseconds per operation. */
@@ -481,6 +577,8 @@ NAPI_MODULE_INIT()
 	expose(env, exports, "prepareSnapshot", prepare_snapshot, NULL);
 	expose(env, exports, "close", close_subject, NULL);
 	expose(env, exports, "total", total, NULL);
+	expose(env, exports, "readAndWrite", read_and_write, NULL);
+	expose(env, exports, "sendPackets", send_packets, NULL);
 	expose(env, exports, "startSampling", start_sampling, NULL);
 	expose(env, exports, "stopSampling", stop_sampling, NULL);
 	return exports;

@@ -1,0 +1,136 @@
+// overhead-process.js WORK quick|whole, in a network namespace of its own: bench/overhead.js.
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import http from 'node:http';
+import { BpfProgram, enableStats } from '../dist/index.js';
+import { SyscallLatency, TcClassifier, TracepointNet, XdpCounter } from '../dist/programs/index.js';
+import { reference } from './maps.js';
+import { median, ratio } from './measure.js';
+
+const [, , work, extent] = process.argv;
+const ROUNDS = extent === 'quick' ? 3 : 21;
+const SLICE_NS = extent === 'quick' ? 2e6 : 30e6;
+process.stdin.on('end', () => process.exit()).resume();
+
+const ip = (line) => execFileSync('ip', line.split(' '));
+
+/** The work: so many times, and the nanoseconds of each. `events` of them are in one. */
+const WORK = {
+  packets() {
+    ip('link add name bench0 type veth peer name bench1');
+    for (const name of ['bench0', 'bench1']) ip(`link set ${name} up`);
+    return { events: 1, iface: 'bench1', run: (times) => reference.sendPackets('bench0', times) };
+  },
+  calls() {
+    return { events: 2, run: (times) => reference.readAndWrite(times) };
+  },
+  async requests() {
+    const port = await startServer();
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
+    const request = () =>
+      new Promise((resolve, reject) => {
+        http
+          .get({ agent, port, host: '127.0.0.1' }, (response) => response.resume().once('end', resolve))
+          .once('error', reject);
+      });
+    return {
+      iface: 'lo',
+      async run(times) {
+        const start = process.hrtime.bigint();
+        await Promise.all(Array.from({ length: times }, request));
+        return Number(process.hrtime.bigint() - start) / times;
+      },
+    };
+  },
+};
+
+/** A process of its own, so that its system calls are those of a server. */
+async function startServer() {
+  const server = spawn(
+    process.execPath,
+    [
+      '-e',
+      `const server = require('node:http').createServer((_, response) => response.end('ok'));
+       server.listen(0, '127.0.0.1', () => console.log(server.address().port));
+       process.stdin.on('end', () => process.exit()).resume();`,
+    ],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
+  );
+  const [line] = await once(server.stdout, 'data');
+  return Number(line);
+}
+
+/** Attaches the program, and says how; those that see nothing of a work are left out of it. */
+const PROGRAMS = {
+  xdp_counter: ({ iface }) => iface && attached(XdpCounter.attach({ iface }), ({ link }) => link.mode),
+  tc_classifier: ({ iface }) =>
+    iface && attached(TcClassifier.attach({ iface, direction: 'both' }), ({ links }) => links[0].via),
+  tracepoint_net: ({ iface }) => iface && attached(TracepointNet.attach(), () => 'raw_tp'),
+  syscall_latency: () =>
+    (work === 'calls' || work === 'requests') && attached(SyscallLatency.attach(), ({ via }) => via),
+};
+
+async function attached(promise, viaOf) {
+  const program = await promise;
+  return { via: viaOf(program), close: () => program.close() };
+}
+
+const programIds = () => BpfProgram.list().map(({ id }) => id);
+
+/** Nanoseconds of an event by the kernel's count: of all programs that ran for it, the mean of a run. */
+async function byStatistics(attach, { run, events }, times) {
+  const before = new Set(programIds());
+  const attachment = await attach();
+  const programs = programIds()
+    .filter((id) => !before.has(id))
+    .map((id) => BpfProgram.fromId(id));
+  const statistics = enableStats();
+  try {
+    await run(times);
+    const ran = programs.map((program) => program.stats());
+    // Of a work whose events are not known, each run is one.
+    const happened = events === undefined ? undefined : events * times;
+    const runs = ran.reduce((sum, { runCount }) => sum + runCount, 0);
+    const spent = ran.reduce((sum, { runTimeNs }) => sum + runTimeNs, 0);
+    if (runs === 0) throw new Error('the program that is measured did not run');
+    if (happened === undefined) return spent / runs;
+    // Other processes have events too: what counts is how often a program runs for one.
+    return ran
+      .filter(({ runCount }) => runCount > 0)
+      .reduce(
+        (sum, { runCount, runTimeNs }) => sum + (runTimeNs / runCount) * Math.round(runCount / happened),
+        0,
+      );
+  } finally {
+    statistics[Symbol.dispose]();
+    for (const program of programs) program.close();
+    attachment.close();
+  }
+}
+
+ip('link set lo up');
+const subject = await WORK[work]();
+let times = 1;
+for (let ns = 0; ns < SLICE_NS; times *= 2) ns = times * (await subject.run(times));
+for (const [program, attach] of Object.entries(PROGRAMS)) {
+  const first = await attach(subject);
+  if (!first) continue;
+  const { via } = first;
+  first.close();
+  const nsPerEvent = await byStatistics(() => attach(subject), subject, times);
+  const [without, withIt] = [[], []];
+  for (let round = 0; round < ROUNDS; round++) {
+    const turns = [
+      async () => without.push(await subject.run(times)),
+      async () => {
+        const attachment = await attach(subject);
+        withIt.push(await subject.run(times));
+        attachment.close();
+      },
+    ];
+    for (const turn of round % 2 === 0 ? turns : turns.reverse()) await turn();
+  }
+  const row = { program, via, nsPerEvent, ns: median(withIt), ratio: ratio(withIt, without), rounds: ROUNDS };
+  console.log(JSON.stringify(row));
+}
+process.exit();

@@ -1,0 +1,54 @@
+// What the bundled programs cost: each against the same work without it, in turn, and its own time by the kernel's statistics. The
+// work is done in a network namespace of its own, by a process that ends with it.
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { held } from './budgets.js';
+
+const PROCESS = fileURLToPath(new URL('overhead-process.js', import.meta.url));
+const WORK = {
+  packets: 'overhead: packets over veth',
+  calls: 'overhead: a read and a write in a loop',
+  requests: 'overhead: requests to a Node HTTP server',
+};
+/** Events in a second that a share of a CPU is told of. */
+export const RATES = [10_000, 50_000, 200_000];
+const PROMISED = 50_000;
+
+export const overhead = Object.entries(WORK).map(([work, name]) => ({
+  name,
+  async run({ quick, say }) {
+    const rows = [];
+    for await (const { program, via, nsPerEvent, ns, ratio, rounds } of measured(work, quick)) {
+      const share = Object.fromEntries(RATES.map((rate) => [rate, (100 * rate * nsPerEvent) / 1e9]));
+      rows.push({
+        ...{ case: name, impl: program, via, against: 'without it', ns, ratio },
+        ...{ garbageBytes: null, rounds, nsPerEvent, percentOfCpu: share },
+        budgets: held('overhead', name, share[PROMISED]),
+      });
+      say(rows.at(-1));
+    }
+    return rows;
+  },
+}));
+
+/** A line of JSON for each program. */
+async function* measured(work, quick) {
+  const child = spawn('unshare', ['--net', process.execPath, PROCESS, work, quick ? 'quick' : 'whole'], {
+    stdio: ['pipe', 'pipe', 'inherit'], // it ends with its standard input, and so with this process
+  });
+  const ended = new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (status) => {
+      if (status === 0) resolve();
+      else reject(new Error(`the process of ${WORK[work]} ended with ${status}`));
+    });
+  });
+  let text = '';
+  for await (const chunk of child.stdout.setEncoding('utf8')) {
+    text += chunk;
+    const lines = text.split('\n');
+    text = lines.pop();
+    for (const line of lines) yield JSON.parse(line);
+  }
+  await ended;
+}
