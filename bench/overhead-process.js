@@ -65,7 +65,7 @@ const PROGRAMS = {
   xdp_counter: ({ iface }) => iface && attached(XdpCounter.attach({ iface }), ({ link }) => link.mode),
   tc_classifier: ({ iface }) =>
     iface && attached(TcClassifier.attach({ iface, direction: 'both' }), ({ links }) => links[0].via),
-  tracepoint_net: ({ iface }) => iface && attached(TracepointNet.attach(), () => 'raw_tp'),
+  tracepoint_net: ({ iface }) => iface && attached(TracepointNet.attach(), () => 'tp_btf'),
   syscall_latency: () =>
     (work === 'calls' || work === 'requests') && attached(SyscallLatency.attach(), ({ via }) => via),
 };
