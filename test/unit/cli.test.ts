@@ -277,7 +277,7 @@ describe('arguments', () => {
   });
 
   it.each([
-    ...[[], ['top'], ['inspect'], ['validate'], ['maps'], ['map']],
+    ...[[], ['top'], ['latency'], ['inspect'], ['validate'], ['maps'], ['map']],
     ...[
       ['map', 'dump'],
       ['map', 'get'],
