@@ -1,11 +1,11 @@
 // latency, as a process of its own, of processes whose calls are known.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, afterEach, beforeAll, expect, it, test } from 'vitest';
 import { Cgroup } from '../helpers/cgroup.ts';
 import { CLI } from '../helpers/child.ts';
+import { heldIds } from '../helpers/held.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds, untilGone } from '../helpers/kernel.ts';
 import { Caller } from '../helpers/syscalls.ts';
 import { until } from '../helpers/until.ts';
@@ -82,18 +82,6 @@ class Cli {
 
 const latency = (...args: string[]) => new Cli(process.execPath, CLI, 'latency', ...args);
 
-/** The ids of the programs and maps that a process holds open, by /proc. */
-function held(pid: number, noun: 'prog' | 'map'): number[] {
-  return readdirSync(`/proc/${pid}/fdinfo`).flatMap((fd) => {
-    try {
-      const text = readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8');
-      return [...text.matchAll(new RegExp(`^${noun}_id:\\s*(\\d+)$`, 'gm'))].map(([, id]) => Number(id));
-    } catch {
-      return []; // closed meanwhile
-    }
-  });
-}
-
 it('counts the calls of a process exactly, in JSON, and ends when that does', async () => {
   using caller = await Caller.start('files=1000,777', 'connections=5,1', 'waiting=20');
   const cli = latency('--pid', String(caller.pid), '--json');
@@ -101,7 +89,7 @@ it('counts the calls of a process exactly, in JSON, and ends when that does', as
     () => cli.lines.length > 0,
     () => cli.stderr,
   );
-  const [programs, maps] = [held(cli.child.pid ?? 0, 'prog'), held(cli.child.pid ?? 0, 'map')];
+  const [programs, maps] = [heldIds('prog', cli.child.pid ?? 0), heldIds('map', cli.child.pid ?? 0)];
   expect(programs.length).toBeGreaterThanOrEqual(3);
   caller.goOn();
   expect(await caller.ended()).toBe(0);
@@ -188,7 +176,7 @@ it('ends quietly when nobody reads any more, and leaves nothing when it is kille
   for (const end of [(cli: Cli) => cli.child.stdout?.destroy(), (cli: Cli) => cli.child.kill('SIGKILL')]) {
     const cli = latency();
     await cli.says('time');
-    const programs = held(cli.child.pid ?? 0, 'prog');
+    const programs = heldIds('prog', cli.child.pid ?? 0);
     expect(programs.length).toBeGreaterThanOrEqual(3);
     end(cli);
     const { status, stderr } = await cli.ended;

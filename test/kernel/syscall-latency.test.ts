@@ -1,13 +1,4 @@
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmdirSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, rmdirSync, writeFileSync, writeSync } from 'node:fs';
 import { endianness } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, test } from 'vitest';
@@ -22,6 +13,7 @@ import { rejection } from '../helpers/caught.ts';
 import { Cgroup } from '../helpers/cgroup.ts';
 import { endChildren, runModule } from '../helpers/child.ts';
 import { testWith } from '../helpers/features.ts';
+import { heldIds } from '../helpers/held.ts';
 import { assertNothingLeft, bpftool, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
 import { shippedObject } from '../helpers/objects.ts';
 import { Caller, hasCompat } from '../helpers/syscalls.ts';
@@ -52,25 +44,9 @@ beforeAll(() => {
 afterEach(() => endChildren());
 afterAll(() => assertNothingLeft(before));
 
-/** The ids that this process has descriptors of, by /proc. */
-function held(noun: 'prog' | 'map'): number[] {
-  const ids = readdirSync('/proc/self/fd').flatMap((fd) => {
-    try {
-      if (noun === 'prog' && /^link_type:/m.test(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))) return [];
-      const [, id] =
-        new RegExp(`^${noun}_id:\\s*(\\d+)$`, 'm').exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8')) ??
-        [];
-      return id === undefined ? [] : [Number(id)];
-    } catch {
-      return []; // the descriptor that lists them
-    }
-  });
-  return [...new Set(ids)];
-}
-
 /** A map of those that this process has, by its name. */
 function mapId(name: string): number {
-  const ids = held('map').filter(
+  const ids = heldIds('map').filter(
     (id) => bpftool<{ name?: string }>('map', 'show', 'id', String(id)).name === name,
   );
   expect(ids).toHaveLength(1);
@@ -155,9 +131,9 @@ const behaviours: readonly Behaviour[] = [
     name: 'measures only what it is asked for, and loads no more for it',
     async work(via) {
       using caller = await Caller.start('files=30,20', 'datagrams=10');
-      const others = held('prog');
+      const others = heldIds('prog');
       using latency = await attach(via, caller, { syscalls: ['write', 'recvfrom', 'write'] });
-      const ids = held('prog').filter((id) => !others.includes(id));
+      const ids = heldIds('prog').filter((id) => !others.includes(id));
       // The reader may have one of its own.
       const names = ids
         .map((id) => bpftool<{ name: string }>('prog', 'show', 'id', String(id)).name)
@@ -396,7 +372,7 @@ test.skipIf(process.arch !== 'x64')('32-bit calls are there to be tested', () =>
 it('takes the tracepoints where it may choose, and is gone after close()', async () => {
   const latency = await SyscallLatency.attach();
   expect(latency.via).toBe('raw_tp');
-  const ids = held('prog');
+  const ids = heldIds('prog');
   const links = bpftool<{ type: string; prog_id: number; tp_name?: string }[]>('link', 'show');
   const own = links.filter(({ prog_id }) => ids.includes(prog_id));
   expect(own.map(({ type, tp_name }) => `${type} ${tp_name}`).sort()).toEqual([
@@ -406,7 +382,7 @@ it('takes the tracepoints where it may choose, and is gone after close()', async
   ]);
   latency.close();
   latency.close();
-  expect(held('prog')).toEqual([]);
+  expect(heldIds('prog')).toEqual([]);
   expect(() => latency.read()).toThrow(expect.objectContaining({ name: 'EbpfStateError' }));
   expect(() => latency.lost()).toThrow(expect.objectContaining({ name: 'EbpfStateError' }));
 });
@@ -432,16 +408,16 @@ describe('what cannot be leaves nothing', () => {
     ['room for no thread', { maxThreads: 0 }, { name: 'RangeError' }],
   ];
   it.each(cases)('%s', async (_, options, error) => {
-    const held_ = [held('prog'), held('map')];
+    const held = [heldIds('prog'), heldIds('map')];
     expect(await rejection(SyscallLatency.attach(options))).toMatchObject(error);
-    expect([held('prog'), held('map')]).toEqual(held_);
+    expect([heldIds('prog'), heldIds('map')]).toEqual(held);
   });
 
   it.skipIf(readdirSync('/sys/bus/event_source/devices').includes('kprobe'))('kprobes, here', async () => {
     expect(await rejection(SyscallLatency.attach({ via: 'kprobe' }))).toMatchObject({
       ...{ name: 'EbpfNotSupportedError', feature: 'kprobes' },
     });
-    expect([held('prog'), held('map')]).toEqual([[], []]);
+    expect([heldIds('prog'), heldIds('map')]).toEqual([[], []]);
   });
 });
 

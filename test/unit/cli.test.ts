@@ -277,7 +277,7 @@ describe('arguments', () => {
   });
 
   it.each([
-    ...[[], ['top'], ['net'], ['inspect'], ['validate'], ['maps'], ['map']],
+    ...[[], ['top'], ['latency'], ['flows'], ['net'], ['inspect'], ['validate'], ['maps'], ['map']],
     ...[
       ['map', 'dump'],
       ['map', 'get'],
