@@ -3,6 +3,7 @@ import { endianness } from 'node:os';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type BpfMap, type BpfObject, type BpfProgram, loadObject } from '../../lib/index.ts';
 import { dissect, dissectIp, type Facts, flowKey } from '../helpers/dissect.ts';
+import { testWith } from '../helpers/features.ts';
 import * as frames from '../helpers/frames.ts';
 import { EtherType, type Extension, type Frame, Protocol } from '../helpers/frames.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
@@ -412,7 +413,7 @@ test('a rule for a class that is not there counts as other', async () => {
   }
 });
 
-test('costs the verifier no more than it did', () => {
+testWith('verified instructions')('costs the verifier no more than it did', () => {
   // Linux 6.18 processes 4,012 instructions of what clang 14 makes; kernels and compilers differ, a blow-up of paths is
   // tenfold.
   for (const name of ['tc_ingress', 'tc_egress']) {

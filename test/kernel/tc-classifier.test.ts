@@ -375,6 +375,36 @@ test('the most classes that there can be, each with its own packets; a closed cl
   expect(() => classifier.flows()).toThrow(expect.objectContaining({ name: 'EbpfStateError' }));
 });
 
+test('the port that a packet goes to decides, then the one that it comes from; the protocol counts', async () => {
+  const classifier = await attach({
+    rules: [
+      { protocol: 'udp', port: 7, class: 'to' },
+      { protocol: 'udp', port: 40_000, class: 'from' },
+      { protocol: 'tcp', port: 53, class: 'tcp' },
+    ],
+  });
+  const datagram = (from: number, to: number) => {
+    const frame = frames.udp4();
+    frame.set([from >> 8, from & 255, to >> 8, to & 255], 34);
+    return frame;
+  };
+  await send([
+    { frame: datagram(40_000, 7), count: 1 },
+    { frame: datagram(7, 40_000), count: 2 },
+    { frame: datagram(7, 50_000), count: 4 },
+    { frame: datagram(50_000, 40_000), count: 8 },
+    { frame: datagram(50_000, 53), count: 16 },
+    { frame: datagram(0, 0), count: 32 },
+  ]);
+  const classes = classifier.classes();
+  expect(Object.entries(classes).map(([name, { ingress }]) => [name, ingress.packets])).toEqual([
+    ['other', 16 + 32],
+    ['to', 1 + 4],
+    ['from', 2 + 8],
+    ['tcp', 0],
+  ]);
+});
+
 test('more flows than there is room for: classes stay exact, the oldest flows go', async () => {
   const classifier = await attach({ maxFlows: 300 });
   const frame = (i: number) => {
