@@ -4,7 +4,7 @@ import type { Flow } from '../../lib/programs/index.ts';
 import { TcClassifier, type TcClassifierOptions } from '../../lib/programs/index.ts';
 import { caught, rejection } from '../helpers/caught.ts';
 import { dissect, type Facts } from '../helpers/dissect.ts';
-import { testWith, whyNot } from '../helpers/features.ts';
+import { kernelIsAtLeast, testWith, whyNot } from '../helpers/features.ts';
 import * as frames from '../helpers/frames.ts';
 import { EtherType, Protocol } from '../helpers/frames.ts';
 import { assertNothingLeft, bpftool, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
@@ -314,7 +314,7 @@ test('the qdisc that it made goes with it where that is asked for', async () => 
   expect(world.qdisc()).toBeUndefined();
 });
 
-test.each([
+const REFUSED = [
   [{ direction: 'sideways' }, TypeError, /ingress, egress or both for direction but received sideways/],
   [{ via: 'netlink' }, TypeError, /auto, tcx or clsact for via/],
   [{ rules: {} }, TypeError, /an array for rules/],
@@ -340,12 +340,17 @@ test.each([
   [{ mark: { other: -1 } }, RangeError, /4294967295 for mark.other but received -1/],
   [{ maxFlows: 0 }, RangeError, /for maxFlows but received 0/],
   [{ maxFlows: 1.5 }, RangeError, /for maxFlows/],
-] as const)('%j is refused, and nothing attached', async (options, type, message) => {
-  const error = await rejection(TcClassifier.attach({ ...world.at, ...(options as TcClassifierOptions) }));
-  expect(error).toBeInstanceOf(type);
-  expect((error as Error).message).toMatch(message);
-  expect([world.tcIds(), world.tcIds('egress'), world.qdisc()]).toEqual([[], [], undefined]);
-});
+] as const;
+
+test.each(REFUSED.map(([options, type, message]) => ({ options, type, message })))(
+  'options that are refused, and nothing attached: $message',
+  async ({ options, type, message }) => {
+    const error = await rejection(TcClassifier.attach({ ...world.at, ...(options as TcClassifierOptions) }));
+    expect(error).toBeInstanceOf(type);
+    expect((error as Error).message).toMatch(message);
+    expect([world.tcIds(), world.tcIds('egress'), world.qdisc()]).toEqual([[], [], undefined]);
+  },
+);
 
 function manyClasses(count: number): NonNullable<TcClassifierOptions['rules']> {
   return Array.from({ length: count }, (_, i) => ({ protocol: 'udp', port: 1000 + i, class: `c${i}` }));
@@ -443,8 +448,8 @@ describe('segments on lo', () => {
     const tally = { packets: datagrams, bytes: bytes + 42 * datagrams };
     expect(classifier.classes().other).toEqual({ ingress: tally, egress: tally });
     expect(counter('snmp', 'Udp', 'InDatagrams')).toBe(datagrams);
-    // The interface itself has seen one packet for each send.
-    expect(device('lo').rx.packets).toBe(50);
+    // The interface itself has seen one packet for each send; an older one has the stack cut them before.
+    if (kernelIsAtLeast('6.12')) expect(device('lo').rx.packets).toBe(50);
     const flows = classifier.flows().map(({ direction, packets }) => [direction, packets]);
     expect(Object.fromEntries(flows)).toEqual({ ingress: datagrams, egress: datagrams });
   });
