@@ -21,6 +21,7 @@ export const FEATURES = {
   'hardware counters': '4.9',
   snapshot: '5.19',
   'drop reasons': '5.18',
+  'verified instructions': '5.16',
 } as const satisfies Record<string, string>;
 export type Feature = keyof typeof FEATURES;
 

@@ -1,6 +1,7 @@
 // What the kernel says about TC, asked through tc(8) and bpf(2) and not through the library under test, and what others
 // attach there.
 import { fileURLToPath } from 'node:url';
+import { whyNot } from './features.ts';
 import { bpftool } from './kernel.ts';
 import type { Netns } from './netns.ts';
 import { testObject } from './objects.ts';
@@ -49,6 +50,7 @@ export function tcxOf(
   { ifindex }: { ifindex: number },
   direction: Direction,
 ): { programId: number; linkId: number }[] {
+  if (whyNot('tcx') !== undefined) return [];
   const output = netns.exec(PYTHON, ['-S', '-E', TCX_QUERY, String(ifindex), direction]);
   return (JSON.parse(output) as [number, number][]).map(([programId, linkId]) => ({ programId, linkId }));
 }

@@ -2,7 +2,9 @@
 import { endianness } from 'node:os';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type BpfMap, type BpfObject, type BpfProgram, loadObject } from '../../lib/index.ts';
+import { runModule } from '../helpers/child.ts';
 import { dissect, dissectIp, type Facts, flowKey } from '../helpers/dissect.ts';
+import { testWith } from '../helpers/features.ts';
 import * as frames from '../helpers/frames.ts';
 import { EtherType, type Extension, type Frame, Protocol } from '../helpers/frames.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
@@ -380,6 +382,39 @@ function longTcp(): Frame {
   return over4(Protocol.TCP, tcp, { ihl: 7 });
 }
 
+test('one flow from two CPUs at once, and new ones entered by both: nothing is lost', async () => {
+  const own = await load();
+  const same = 1_000_000;
+  const fresh = 20_000;
+  const children = [0, 1].map((cpu) =>
+    runModule(
+      `const program = ebpf.BpfProgram.fromId(${own.program('tc_ingress').id});
+       const data = Uint8Array.from(${JSON.stringify([...frames.udp4()])});
+       console.log('ready');
+       await new Promise((resolve) => process.stdin.once('data', resolve));
+       program.run({ data, repeat: ${same} });
+       for (let port = 0; port < ${fresh}; port++) {
+         data.set([port >> 8, port & 255], 34);
+         program.run({ data });
+       }
+       process.stdin.destroy();`,
+      { prefix: ['taskset', '-c', String(cpu)] },
+    ),
+  );
+  for (const child of children) expect(await child.line()).toBe('ready');
+  for (const child of children) child.process.stdin?.write('\n');
+  for (const child of children) expect(await child.ended()).toMatchObject({ status: 0, stderr: '' });
+
+  const { length } = frames.udp4();
+  const facts = dissect(frames.udp4());
+  if (!facts) return expect.unreachable();
+  const flow = numbers(own.map('flows'), flowKey(facts, 'ingress'));
+  expect(flow?.slice(0, 2)).toEqual([2 * same, 2 * same * length]);
+  expect(allFlows(own)).toEqual({ rows: fresh + 1, packets: 2 * (same + fresh) });
+  expect(numbers(own.map('flow_accounts'), 0)).toEqual([fresh + 1, 0, 0]);
+  expect(row(own, 0, 'ingress')).toEqual([2 * (same + fresh), 2 * (same + fresh) * length]);
+});
+
 test('a map of flows that is full: what it did not take is counted', async () => {
   const full = await load({ maps: { flows: { maxEntries: 8 } } }, testObject('tc_flows_full'));
   const run = full.program('tc_egress');
@@ -412,7 +447,7 @@ test('a rule for a class that is not there counts as other', async () => {
   }
 });
 
-test('costs the verifier no more than it did', () => {
+testWith('verified instructions')('costs the verifier no more than it did', () => {
   // Linux 6.18 processes 4,012 instructions of what clang 14 makes; kernels and compilers differ, a blow-up of paths is
   // tenfold.
   for (const name of ['tc_ingress', 'tc_egress']) {

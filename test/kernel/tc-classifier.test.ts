@@ -4,7 +4,7 @@ import type { Flow } from '../../lib/programs/index.ts';
 import { TcClassifier, type TcClassifierOptions } from '../../lib/programs/index.ts';
 import { caught, rejection } from '../helpers/caught.ts';
 import { dissect, type Facts } from '../helpers/dissect.ts';
-import { testWith, whyNot } from '../helpers/features.ts';
+import { kernelIsAtLeast, testWith, whyNot } from '../helpers/features.ts';
 import * as frames from '../helpers/frames.ts';
 import { EtherType, Protocol } from '../helpers/frames.ts';
 import { assertNothingLeft, bpftool, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
@@ -314,7 +314,7 @@ test('the qdisc that it made goes with it where that is asked for', async () => 
   expect(world.qdisc()).toBeUndefined();
 });
 
-test.each([
+const REFUSED = [
   [{ direction: 'sideways' }, TypeError, /ingress, egress or both for direction but received sideways/],
   [{ via: 'netlink' }, TypeError, /auto, tcx or clsact for via/],
   [{ rules: {} }, TypeError, /an array for rules/],
@@ -340,12 +340,17 @@ test.each([
   [{ mark: { other: -1 } }, RangeError, /4294967295 for mark.other but received -1/],
   [{ maxFlows: 0 }, RangeError, /for maxFlows but received 0/],
   [{ maxFlows: 1.5 }, RangeError, /for maxFlows/],
-] as const)('%j is refused, and nothing attached', async (options, type, message) => {
-  const error = await rejection(TcClassifier.attach({ ...world.at, ...(options as TcClassifierOptions) }));
-  expect(error).toBeInstanceOf(type);
-  expect((error as Error).message).toMatch(message);
-  expect([world.tcIds(), world.tcIds('egress'), world.qdisc()]).toEqual([[], [], undefined]);
-});
+] as const;
+
+test.each(REFUSED.map(([options, type, message]) => ({ options, type, message })))(
+  'options that are refused, and nothing attached: $message',
+  async ({ options, type, message }) => {
+    const error = await rejection(TcClassifier.attach({ ...world.at, ...(options as TcClassifierOptions) }));
+    expect(error).toBeInstanceOf(type);
+    expect((error as Error).message).toMatch(message);
+    expect([world.tcIds(), world.tcIds('egress'), world.qdisc()]).toEqual([[], [], undefined]);
+  },
+);
 
 function manyClasses(count: number): NonNullable<TcClassifierOptions['rules']> {
   return Array.from({ length: count }, (_, i) => ({ protocol: 'udp', port: 1000 + i, class: `c${i}` }));
@@ -373,6 +378,36 @@ test('the most classes that there can be, each with its own packets; a closed cl
   classifier.close();
   expect(() => classifier.classes()).toThrow(expect.objectContaining({ name: 'EbpfStateError' }));
   expect(() => classifier.flows()).toThrow(expect.objectContaining({ name: 'EbpfStateError' }));
+});
+
+test('the port that a packet goes to decides, then the one that it comes from; the protocol counts', async () => {
+  const classifier = await attach({
+    rules: [
+      { protocol: 'udp', port: 7, class: 'to' },
+      { protocol: 'udp', port: 40_000, class: 'from' },
+      { protocol: 'tcp', port: 53, class: 'tcp' },
+    ],
+  });
+  const datagram = (from: number, to: number) => {
+    const frame = frames.udp4();
+    frame.set([from >> 8, from & 255, to >> 8, to & 255], 34);
+    return frame;
+  };
+  await send([
+    { frame: datagram(40_000, 7), count: 1 },
+    { frame: datagram(7, 40_000), count: 2 },
+    { frame: datagram(7, 50_000), count: 4 },
+    { frame: datagram(50_000, 40_000), count: 8 },
+    { frame: datagram(50_000, 53), count: 16 },
+    { frame: datagram(0, 0), count: 32 },
+  ]);
+  const classes = classifier.classes();
+  expect(Object.entries(classes).map(([name, { ingress }]) => [name, ingress.packets])).toEqual([
+    ['other', 16 + 32],
+    ['to', 1 + 4],
+    ['from', 2 + 8],
+    ['tcp', 0],
+  ]);
 });
 
 test('more flows than there is room for: classes stay exact, the oldest flows go', async () => {
@@ -413,8 +448,8 @@ describe('segments on lo', () => {
     const tally = { packets: datagrams, bytes: bytes + 42 * datagrams };
     expect(classifier.classes().other).toEqual({ ingress: tally, egress: tally });
     expect(counter('snmp', 'Udp', 'InDatagrams')).toBe(datagrams);
-    // The interface itself has seen one packet for each send.
-    expect(device('lo').rx.packets).toBe(50);
+    // The interface itself has seen one packet for each send; an older one has the stack cut them before.
+    if (kernelIsAtLeast('6.12')) expect(device('lo').rx.packets).toBe(50);
     const flows = classifier.flows().map(({ direction, packets }) => [direction, packets]);
     expect(Object.fromEntries(flows)).toEqual({ ingress: datagrams, egress: datagrams });
   });
