@@ -14,15 +14,15 @@ process.stdin.on('end', () => process.exit()).resume();
 
 const ip = (line) => execFileSync('ip', line.split(' '));
 
-/** The work: so many times, and the nanoseconds of each. `events` of them are in one. */
+/** The work: so many times, and the nanoseconds of each. */
 const WORK = {
   packets() {
     ip('link add name bench0 type veth peer name bench1');
     for (const name of ['bench0', 'bench1']) ip(`link set ${name} up`);
-    return { events: 1, iface: 'bench1', run: (times) => reference.sendPackets('bench0', times) };
+    return { iface: 'bench1', run: (times) => reference.sendPackets('bench0', times) };
   },
   calls() {
-    return { events: 2, run: (times) => reference.readAndWrite(times) };
+    return { run: (times) => reference.readAndWrite(times) };
   },
   async requests() {
     const port = await startServer();
@@ -70,6 +70,9 @@ const PROGRAMS = {
     (work === 'calls' || work === 'requests') && attached(SyscallLatency.attach(), ({ via }) => via),
 };
 
+/** An event is a packet that comes or goes or is dropped, or a system call: of that, the beginning and the end. */
+const RUNS = { syscall_latency: 2 };
+
 async function attached(promise, viaOf) {
   const program = await promise;
   return { via: viaOf(program), close: () => program.close() };
@@ -77,8 +80,8 @@ async function attached(promise, viaOf) {
 
 const programIds = () => BpfProgram.list().map(({ id }) => id);
 
-/** Nanoseconds of an event by the kernel's count: of all programs that ran for it, the mean of a run. */
-async function byStatistics(attach, { run, events }, times) {
+/** Nanoseconds of an event by the kernel's count: the median of several stretches. */
+async function byStatistics(attach, subject, times, runsPerEvent) {
   const before = new Set(programIds());
   const attachment = await attach();
   const programs = programIds()
@@ -86,26 +89,24 @@ async function byStatistics(attach, { run, events }, times) {
     .map((id) => BpfProgram.fromId(id));
   const statistics = enableStats();
   try {
-    await run(times);
-    const ran = programs.map((program) => program.stats());
-    // Of a work whose events are not known, each run is one.
-    const happened = events === undefined ? undefined : events * times;
-    const runs = ran.reduce((sum, { runCount }) => sum + runCount, 0);
-    const spent = ran.reduce((sum, { runTimeNs }) => sum + runTimeNs, 0);
-    if (runs === 0) throw new Error('the program that is measured did not run');
-    if (happened === undefined) return spent / runs;
-    // Other processes have events too: what counts is how often a program runs for one.
-    return ran
-      .filter(({ runCount }) => runCount > 0)
-      .reduce(
-        (sum, { runCount, runTimeNs }) => sum + (runTimeNs / runCount) * Math.round(runCount / happened),
-        0,
-      );
+    const stretches = [];
+    while (stretches.length < ROUNDS) stretches.push(await stretch(programs, subject, times, runsPerEvent));
+    return median(stretches);
   } finally {
     statistics[Symbol.dispose]();
     for (const program of programs) program.close();
     attachment.close();
   }
+}
+
+async function stretch(programs, { run }, times, runsPerEvent) {
+  const before = programs.map((program) => program.stats());
+  await run(times);
+  const after = programs.map((program) => program.stats());
+  const grown = (name) => after.reduce((sum, stats, i) => sum + stats[name] - before[i][name], 0);
+  const runs = grown('runCount');
+  if (runs === 0) throw new Error('the program that is measured did not run');
+  return (runsPerEvent * grown('runTimeNs')) / runs;
 }
 
 ip('link set lo up');
@@ -117,7 +118,7 @@ for (const [program, attach] of Object.entries(PROGRAMS)) {
   if (!first) continue;
   const { via } = first;
   first.close();
-  const nsPerEvent = await byStatistics(() => attach(subject), subject, times);
+  const nsPerEvent = await byStatistics(() => attach(subject), subject, times, RUNS[program] ?? 1);
   const [without, withIt] = [[], []];
   for (let round = 0; round < ROUNDS; round++) {
     const turns = [

@@ -68,10 +68,13 @@ struct {
 	__type(value, struct latency);
 } syscall_latency SEC(".maps");
 
-/* By thread: tgid << 32 | tid, in the initial PID namespace. */
+/*
+ * By thread: tgid << 32 | tid, in the initial PID namespace. An entry stays until its thread exits: to make
+ * and delete one for each call would take longer than all the rest.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 10240);
+	__uint(max_entries, 32768);
 	__type(key, __u64);
 	__type(value, struct started_call);
 } started SEC(".maps");
@@ -133,22 +136,22 @@ static __always_inline bool is_compat(void)
 
 static __always_inline void handle_enter(__u32 row)
 {
-	struct started_call call = {.row = row};
 	__u64 thread = bpf_get_current_pid_tgid();
-	int error; /* before 6.4 a map's own function returns an int, and libbpf says long */
+	struct started_call *call, first = {.row = row};
 
 	if (!is_wanted() || is_compat())
 		return;
-	call.ns = bpf_ktime_get_ns();
-	error = bpf_map_update_elem(&started, &thread, &call, BPF_NOEXIST);
-	if (!error)
+	call = bpf_map_lookup_elem(&started, &thread);
+	if (call) {
+		/* A thread is inside one call at a time: the end of the one before went by unseen. */
+		if (call->ns)
+			lose(true);
+		call->row = row;
+		call->ns = bpf_ktime_get_ns();
 		return;
-	/* A thread is inside one call at a time: the end of the one before went by unseen. */
-	if (error == -17 /* EEXIST */) {
-		lose(true);
-		error = bpf_map_update_elem(&started, &thread, &call, BPF_EXIST);
 	}
-	if (error)
+	first.ns = bpf_ktime_get_ns();
+	if (bpf_map_update_elem(&started, &thread, &first, BPF_ANY))
 		lose(false);
 }
 
@@ -168,23 +171,22 @@ static __always_inline __u32 slot_of(__u64 ns)
 
 static __always_inline void handle_exit(__u32 row)
 {
-	__u64 thread = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), took;
-	struct started_call *found = bpf_map_lookup_elem(&started, &thread), call;
+	__u64 thread = bpf_get_current_pid_tgid(), took;
+	struct started_call *call = bpf_map_lookup_elem(&started, &thread);
 	struct latency *latency;
 	__u32 slot;
 
-	if (!found)
+	if (!call || !call->ns)
 		return;
-	call = *found;
-	bpf_map_delete_elem(&started, &thread);
-	if (call.row != row) {
+	took = bpf_ktime_get_ns() - call->ns;
+	call->ns = 0;
+	if (call->row != row) {
 		lose(true);
 		return;
 	}
 	latency = bpf_map_lookup_elem(&syscall_latency, &row);
 	if (!latency)
 		return;
-	took = now - call.ns;
 	slot = slot_of(took);
 	/*
 	 * A row per CPU, and of the programs only one adds to it, which the kernel does not run twice at once
@@ -228,18 +230,35 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/*
- * Of both flavours. The kernel has a bounded number of kretprobes under way, and more threads than those
- * inside a call return unseen: what such a thread left in `started` would take the room of others for ever.
- */
+/* A thread of both flavours that is gone; what it left would take the room of others for ever. */
+static __always_inline void forget(__u64 thread)
+{
+	struct started_call *call = bpf_map_lookup_elem(&started, &thread);
+
+	if (!call)
+		return;
+	/* Kernels have a bounded number of kretprobes under way: more threads inside a call return unseen. */
+	if (call->ns)
+		lose(true);
+	bpf_map_delete_elem(&started, &thread);
+}
+
 SEC("raw_tp/sched_process_exit")
 int process_exit(struct bpf_raw_tracepoint_args *ctx)
 {
-	__u64 thread = bpf_get_current_pid_tgid();
-	int error = bpf_map_delete_elem(&started, &thread);
+	forget(bpf_get_current_pid_tgid());
+	return 0;
+}
 
-	if (!error)
-		lose(true);
+/* A thread that is not its process's first and calls execve() goes on under the number of the first. */
+SEC("raw_tp/sched_process_exec")
+int process_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	__u32 old_tid = ctx->args[1];
+
+	if (old_tid != (__u32)thread)
+		forget(thread >> 32 << 32 | old_tid);
 	return 0;
 }
 

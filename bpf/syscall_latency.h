@@ -27,9 +27,9 @@ struct latency {
 	__u64 sum_ns;
 };
 
-/* A call that a thread is inside. */
+/* The call that a thread is inside. */
 struct started_call {
-	__u64 ns;
+	__u64 ns; /* when it began; 0: the thread is inside none */
 	__u32 row;
 	__u32 pad;
 };

@@ -29,13 +29,13 @@ export interface SyscallLatencyOptions {
   cgroup?: string;
   /** Not those of this process. Default false. */
   excludeSelf?: boolean;
-  /** How many threads may be inside a measured call at once; those above are in lost(). Default 10,240. */
+  /** For how many threads there is room that make measured calls and live; the calls of others are in lost(). Default 32,768. */
   maxThreads?: number;
 }
 
 /** Calls that were not counted, since attach. */
 export interface LostCalls {
-  /** More than `maxThreads` threads were inside a call. */
+  /** More than `maxThreads` threads that made measured calls were alive. */
   noRoom: number;
   /** They began, and their end was not seen. One that still goes on is not among them. */
   noReturn: number;
@@ -95,7 +95,7 @@ export class SyscallLatency implements Disposable {
     const { syscalls, globals, maxThreads, cgroup } = plan;
     // Ends before beginnings: a call that is seen to begin is seen to end.
     const wanted = [
-      'process_exit',
+      ...['process_exit', 'process_exec'],
       ...(via === 'raw_tp' ? ['sys_exit', 'sys_enter'] : []),
       ...(via === 'kprobe' ? ['exit', 'enter'].flatMap((at) => syscalls.map((name) => `${at}_${name}`)) : []),
     ];
@@ -147,7 +147,7 @@ export class SyscallLatency implements Disposable {
 }
 
 const ALL_PROGRAMS: readonly string[] = [
-  ...['sys_enter', 'sys_exit', 'process_exit'],
+  ...['sys_enter', 'sys_exit', 'process_exit', 'process_exec'],
   ...SYSCALLS.flatMap((name) => [`enter_${name}`, `exit_${name}`]),
 ];
 

@@ -132,6 +132,25 @@ static void threads(long count)
 		pthread_join(made[i], NULL);
 }
 
+static void *executing(void *arguments)
+{
+	files(1, 0);
+	execv("/proc/self/exe", arguments);
+	fail();
+	return NULL;
+}
+
+/* A thread that is not the first makes a read and becomes a process with other work: in its number. */
+static void execute(char *path, char *report_path)
+{
+	char *arguments[] = {path, report_path, "nothing", NULL};
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, executing, arguments))
+		fail();
+	pthread_join(thread, NULL);
+}
+
 static void on_signal(int number)
 {
 	(void)number;
@@ -221,6 +240,8 @@ int main(int argc, char **argv)
 			waiting(first);
 		else if (!strncmp(name, "threads=", 8))
 			threads(first);
+		else if (!strcmp(name, "execute"))
+			execute(argv[0], argv[1]);
 		else if (!strcmp(name, "restarted"))
 			interrupted(SA_RESTART);
 		else if (!strcmp(name, "interrupted"))

@@ -59,11 +59,16 @@ export class Caller implements Disposable {
   /** @param works such as `files=1000,777`: see syscalls.c */
   static async start(...works: string[]): Promise<Caller> {
     const caller = new Caller(works);
+    await caller.stopped();
+    return caller;
+  }
+
+  /** Waits until it has stopped itself. */
+  async stopped(): Promise<void> {
     await until(
-      () => / T /.test(readFileSync(`/proc/${caller.pid}/stat`, 'latin1')),
+      () => / T /.test(readFileSync(`/proc/${this.pid}/stat`, 'latin1')),
       () => 'it does not stop',
     );
-    return caller;
   }
 
   goOn(): void {

@@ -27,6 +27,7 @@ beforeAll(() => {
     'sys_enter',
     'sys_exit',
     'process_exit',
+    'process_exec',
     'syscall_latency',
     'started',
     'lost',

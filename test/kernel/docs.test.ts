@@ -41,7 +41,16 @@ let folder: string;
 let netns: Netns;
 
 beforeAll(() => {
-  before = snapshotIds(['ports', 'small', 'sums', 'snapshot', 'sys_enter', 'sys_exit', 'process_exit']);
+  before = snapshotIds([
+    'ports',
+    'small',
+    'sums',
+    'snapshot',
+    'sys_enter',
+    'sys_exit',
+    'process_exit',
+    'process_exec',
+  ]);
   folder = mkdtempSync(join(tmpdir(), 'node-ebpf-docs-'));
   mkdirSync(join(folder, 'node_modules'));
   symlinkSync(ROOT, join(folder, 'node_modules', 'node-ebpf'));
