@@ -106,8 +106,7 @@ static __always_inline void add_plain(__u64 *row, const void *value)
 		row[3] += from[3];
 }
 
-/* The row is memory of the kernel's own: sums kept in registers would go to the stack and back at each call.
- */
+/* The row is memory of the kernel's own: sums kept in registers would go to the stack and back at each call. */
 static __always_inline void sum_plain(__u64 *row, const void *key)
 {
 	const void *value = value_of(key, 0);
@@ -152,8 +151,8 @@ static __always_inline void fill_cpus(__u64 *row, const void *key)
 }
 
 /*
- * What bpf_loop() costs for a call is half of what a plain row takes: it gets several rows for one. The
- * verifier walks the fields and CPUs of each, and of rows that are not plain that is many.
+ * What bpf_loop() costs for a call is half of what a plain row takes: it gets several rows for one. The verifier
+ * walks the fields and CPUs of each, and of rows that are not plain that is many.
  */
 #define ROWS_AT_ONCE 4
 
