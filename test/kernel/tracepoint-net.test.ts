@@ -479,7 +479,7 @@ describe('attach and close', () => {
     }
   });
 
-  it('cost the verifier no more than they did', () => {
+  testWith('verified instructions')('cost the verifier no more than they did', () => {
     // Linux 6.18 processes 68, 69, 196, 25 and 26 instructions of what clang 14 makes; a blow-up of paths is tenfold.
     using object = loadObjectSync(shippedObject('tracepoint_net'));
     for (const program of Object.values(object.programs)) {
