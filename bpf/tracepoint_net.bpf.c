@@ -109,7 +109,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, TCP_STATE_SLOTS *TCP_STATE_SLOTS);
+	__uint(max_entries, TCP_TRANSITIONS);
 	__type(key, __u32);
 	__type(value, __u64);
 } tcp_states SEC(".maps");

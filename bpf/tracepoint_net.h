@@ -22,6 +22,7 @@ struct net_dev_tally {
 
 /* The kernel's TCP states are 1 to 13; a row of tcp_states is old × this + new. */
 #define TCP_STATE_SLOTS 16
+#define TCP_TRANSITIONS (TCP_STATE_SLOTS * TCP_STATE_SLOTS)
 
 /* The rows of net_counters. */
 enum net_counter {

@@ -20,8 +20,8 @@ export const FEATURES = {
   'attach cookie': '5.15',
   'hardware counters': '4.9',
   snapshot: '5.19',
-  'drop reasons': '5.18',
   'verified instructions': '5.16',
+  'drop reasons': '5.18', // the first few came with 5.17
 } as const satisfies Record<string, string>;
 export type Feature = keyof typeof FEATURES;
 

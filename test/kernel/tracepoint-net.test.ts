@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, test } from 'vitest';
 import { loadObject, loadObjectSync } from '../../lib/index.ts';
+import { native } from '../../lib/native.ts';
 import { type InterfaceTally, TracepointNet } from '../../lib/programs/index.ts';
 import { rejection } from '../helpers/caught.ts';
 import { testWith } from '../helpers/features.ts';
@@ -26,6 +27,7 @@ import {
   traffic,
 } from '../helpers/traffic.ts';
 import { until } from '../helpers/until.ts';
+import { World } from '../helpers/world.ts';
 
 const NAMES = [
   ...['net_dev_xmit', 'netif_receive_skb', 'kfree_skb', 'tcp_retransmit_skb', 'inet_sock_set_state'],
@@ -340,6 +342,14 @@ describe('drops', () => {
   });
 });
 
+test("the names of numbers are those of the kernel's BTF", async () => {
+  const { names, values } = await native().kernelEnum('tcp_ca_state');
+  expect(Object.fromEntries(names.map((name, index) => [name, values[index]]))).toMatchObject({
+    ...{ TCP_CA_Open: 0, TCP_CA_Disorder: 1, TCP_CA_CWR: 2, TCP_CA_Recovery: 3, TCP_CA_Loss: 4 },
+  });
+  expect(await native().kernelEnum('no_such_enum')).toEqual({ names: [], values: [] });
+});
+
 describe('a table of reasons that is full', () => {
   testWith('drop reasons')('loses no drop unsaid', async () => {
     const { a, b } = ns.addVeth();
@@ -441,7 +451,35 @@ describe('attach and close', () => {
     }
   });
 
-  it('cost the verifier no more than they did', () => {
+  it('take back what is attached where the kernel refuses one of the five', async () => {
+    const world = new World();
+    try {
+      const body = `
+        const { readdirSync, readlinkSync } = await import('node:fs');
+        const words = (fd) => { try { return readlinkSync('/proc/self/fd/' + fd); } catch { return ''; } };
+        const left = () => readdirSync('/proc/self/fd').filter((fd) => words(fd).includes('bpf')).length;
+        try {
+          (await programs.TracepointNet.attach({ netns: at.netns })).close();
+          console.log('attached', left());
+        } catch (error) {
+          console.log(error.name, error.code, left());
+        }`;
+      const { calls, stdout } = await world.bpfCalls(body);
+      expect(stdout).toBe('attached 0\n');
+      const attaching = /bpf\(BPF_(RAW_TRACEPOINT_OPEN|LINK_CREATE)/;
+      // The programs are attached by the thread that closes them: another one loads and probes.
+      const thread = calls.findLast((line) => attaching.test(line))?.split(' ')[0];
+      const own = calls.filter((line) => line.startsWith(`${thread} `));
+      const attached = [...own.keys()].filter((index) => attaching.test(own[index] ?? ''));
+      const third = (attached.at(-3) ?? 0) + 1;
+      const inject = ['-e', `inject=bpf:error=EBUSY:when=${third}`];
+      expect((await world.bpfCalls(body, { inject })).stdout).toBe('EbpfAttachError EBUSY 0\n');
+    } finally {
+      await world.close();
+    }
+  });
+
+  testWith('verified instructions')('cost the verifier no more than they did', () => {
     // Linux 6.18 processes 68, 69, 196, 25 and 26 instructions of what clang 14 makes; a blow-up of paths is tenfold.
     using object = loadObjectSync(shippedObject('tracepoint_net'));
     for (const program of Object.values(object.programs)) {
