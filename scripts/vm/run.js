@@ -1,0 +1,187 @@
+// npm run test:vm: the kernel tests on Debian's kernels, with this tree's own build.
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { KERNELS, kernelFolder, releaseOf } from './kernels.js';
+import { runInGuest } from './machine.js';
+import { fileLines, kernelReport, lineReader, sum, summary } from './report.js';
+import { selection } from './selection.js';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
+const CACHE = join(ROOT, '.cache', 'vm');
+const REPORTS = join(CACHE, 'reports');
+const USAGE = `npm run test:vm -- [KERNEL...] [OPTION...]
+  KERNEL           ${KERNELS.map(({ name, suite }) => `${name} (${suite})`).join(', ')}; all without one
+  --files FILE...  these test files instead of the selection
+  --short          the selection of npm test
+  --all            every kernel test
+  --name PATTERN   only tests whose name matches
+  --minutes N      time limit of one guest (40)
+  --list           what would run
+  --docs           write docs/kernel-support.md's table from the last reports
+  -- COMMAND...    run that in the guest instead, for a look around`;
+
+/** An emulated processor is that many times slower; with KVM the limits are merely generous. */
+const SLOWNESS = 20;
+
+function parse(argv) {
+  const { values, tokens } = parseArgs({
+    args: argv,
+    strict: true,
+    allowPositionals: true,
+    tokens: true,
+    options: {
+      files: { type: 'boolean' },
+      short: { type: 'boolean' },
+      all: { type: 'boolean' },
+      name: { type: 'string' },
+      minutes: { type: 'string', default: '40' },
+      list: { type: 'boolean' },
+      docs: { type: 'boolean' },
+      json: { type: 'string' },
+      'with-parent': { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
+  const kernels = [];
+  const files = [];
+  const command = [];
+  let into = kernels;
+  for (const token of tokens) {
+    if (token.kind === 'option-terminator') into = command;
+    else if (token.kind === 'option' && token.name === 'files') into = files;
+    else if (token.kind === 'positional') into.push(token.value);
+  }
+  for (const name of kernels) {
+    if (!KERNELS.some((kernel) => kernel.name === name)) throw new Error(`no kernel ${name}\n${USAGE}`);
+  }
+  if (!(Number(values.minutes) > 0))
+    throw new Error(`--minutes ${values.minutes} is no number of minutes\n${USAGE}`);
+  const which = values.all ? 'all' : values.short ? 'short' : 'usual';
+  return {
+    ...values,
+    kernels: kernels.length > 0 ? kernels : KERNELS.map(({ name }) => name),
+    files: values.files ? files : selection(ROOT, which),
+    command,
+  };
+}
+
+/** The environment of the tests: as npm test's, but for what belongs to this process or to another build. */
+function environmentOf() {
+  const { PATH = '', HOME = '/root', LANG = 'C.UTF-8' } = process.env;
+  return { PATH, HOME, LANG, CI: '1', NODE_EBPF_TEST_SLOWNESS: `${SLOWNESS}` };
+}
+
+async function testOn(kernel, { files, name, minutes }, signal) {
+  const folder = kernelFolder(kernel, CACHE);
+  const release = releaseOf(folder);
+  const lines = [];
+  const reader = lineReader(
+    (line) => {
+      lines.push(line);
+      if (line.file !== undefined) console.log(fileLines(line));
+    },
+    (line) => console.log(`    | ${line}`),
+  );
+  const vitest = [
+    'node_modules/vitest/vitest.mjs',
+    'run',
+    '--project',
+    'kernel',
+    '--reporter=./test/vm/guest-reporter.ts',
+  ];
+  const command = [process.execPath, ...vitest, ...(name ? ['-t', name] : []), ...files];
+  console.log(`  ${kernel} (${release})`);
+  const start = performance.now();
+  let status;
+  let failure;
+  try {
+    status = await runInGuest({
+      kernel: folder,
+      cache: CACHE,
+      command,
+      environment: environmentOf(),
+      folder: ROOT,
+      seconds: Number(minutes) * 60,
+      signal,
+      out: (bytes) => reader.push(bytes),
+      err: (bytes) => process.stderr.write(bytes),
+    });
+  } catch (error) {
+    failure = error.message;
+  }
+  reader.end();
+  const seconds = (performance.now() - start) / 1000;
+  return kernelReport({ kernel, release, selected: files, lines, status, failure, seconds });
+}
+
+async function main() {
+  let options;
+  try {
+    options = parse(process.argv.slice(2));
+  } catch (error) {
+    console.error(error.message);
+    return 2;
+  }
+  if (options.help) {
+    console.log(USAGE);
+    return 0;
+  }
+  if (options.list) {
+    console.log([...options.kernels.map((name) => `kernel ${name}`), ...options.files].join('\n'));
+    return 0;
+  }
+  const interrupt = new AbortController();
+  let ended;
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    process.on(name, () => {
+      ended = name;
+      interrupt.abort();
+    });
+  }
+  // npm test's part of this ends with vitest, however that ended.
+  if (options['with-parent']) process.stdin.on('close', () => interrupt.abort()).resume();
+  if (options.command.length > 0) return look(options, interrupt.signal);
+  mkdirSync(REPORTS, { recursive: true });
+  const reports = [];
+  for (const kernel of options.kernels) {
+    if (interrupt.signal.aborted) break;
+    const report = await testOn(kernel, options, interrupt.signal);
+    const whole = report.files.find(({ file }) => file === '');
+    if (whole) console.log(fileLines(whole));
+    console.log(
+      `  ${kernel} (${report.release}): ${summary(sum([report]))}, ${Math.round(report.seconds)} s`,
+    );
+    reports.push(report);
+    writeFileSync(join(REPORTS, `${kernel}.json`), `${JSON.stringify(report, null, 1)}\n`);
+  }
+  if (options.json) writeFileSync(options.json, `${JSON.stringify(reports)}\n`);
+  const count = sum(reports);
+  console.log(summary(count));
+  if (interrupt.signal.aborted) return ended === 'SIGINT' ? 130 : 143;
+  return count.failed > 0 || count.passed === 0 ? 1 : 0;
+}
+
+/** A command in place of the tests. */
+async function look({ kernels: [kernel], command, minutes }, signal) {
+  try {
+    // Awaited here, so that a guest that fails is caught.
+    return await runInGuest({
+      kernel: kernelFolder(kernel, CACHE),
+      cache: CACHE,
+      command,
+      environment: environmentOf(),
+      folder: ROOT,
+      seconds: Number(minutes) * 60,
+      signal,
+      out: (bytes) => process.stdout.write(bytes),
+      err: (bytes) => process.stderr.write(bytes),
+    });
+  } catch (error) {
+    console.error(error.message);
+    return 1;
+  }
+}
+
+process.exitCode = await main();
