@@ -48,10 +48,12 @@ export function partsOf(folder) {
     existsSync(path),
   );
   if (!image) throw new Error(`${folder} holds no vmlinuz`);
-  return { image, modules, release };
+  const config = [join(folder, 'boot', `config-${release}`), join(modules, 'config')].find((path) =>
+    existsSync(path),
+  );
+  if (!config) throw new Error(`${folder} holds no config`);
+  return { image, modules, config, release };
 }
-
-export const releaseOf = (folder) => partsOf(folder).release;
 
 function fetchKernel({ name, suite }, cache, folder) {
   mkdirSync(cache, { recursive: true });

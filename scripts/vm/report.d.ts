@@ -33,6 +33,7 @@ export function kernelReport(run: {
   failure?: string | undefined;
   seconds: number;
 }): KernelReport;
+export function merge(known: KernelReport | undefined, report: KernelReport): KernelReport;
 export function sum(reports: readonly { files: readonly { tests: readonly GuestTest[] }[] }[]): Count;
 export function summary(count: Count): string;
 export function fileLines(file: GuestFile): string;

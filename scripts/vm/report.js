@@ -33,6 +33,14 @@ export function kernelReport({ kernel, release, selected, lines, status, failure
   };
 }
 
+/** What is known of a kernel after a run of some files: theirs is new, and that of others stays, if it was the same kernel. */
+export function merge(known, report) {
+  if (known?.release !== report.release) return report;
+  const told = new Set(['', ...report.files.map(({ file }) => file)]);
+  const kept = known.files.filter(({ file }) => !told.has(file));
+  return { ...report, files: [...kept, ...report.files].sort((a, b) => (a.file < b.file ? -1 : 1)) };
+}
+
 /** Passed, failed and skipped tests of several reports. */
 export function sum(reports) {
   const count = { passed: 0, failed: 0, skipped: 0 };

@@ -1,3 +1,6 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
   type GuestTest,
@@ -5,9 +8,11 @@ import {
   type Line,
   lineReader,
   MARK,
+  merge,
   sum,
   summary,
 } from '../../scripts/vm/report.js';
+import { BEGIN, END as CLOSE, cell, table, writeTable } from '../../scripts/vm/table.js';
 
 const FILE = 'test/kernel/link.test.ts';
 const one = (state: string, name = state): GuestTest => ({ name, state, seconds: 1 });
@@ -95,5 +100,63 @@ test('reports are read out of a stream, wherever it is cut', () => {
     reader.push(stream.subarray(at));
     reader.end();
     expect({ lines, others }).toEqual({ lines: [line], others: ['what a test writes', 'more'] });
+  }
+});
+
+test('of each file the last run is known, and nothing of another kernel', () => {
+  const first = reportOf([file('passed'), { ...file('passed'), file: 'b' }, END], { failure: 'panic' });
+  const second = reportOf([file('failed'), END], { status: 1 });
+  expect(merge(first, second).files.map((one) => [one.file, one.tests[0]?.state])).toEqual([
+    ['b', 'passed'],
+    [FILE, 'failed'],
+  ]);
+  expect(merge({ ...first, release: '6.1.1' }, second)).toBe(second);
+  expect(merge(undefined, second)).toBe(second);
+});
+
+describe('a cell of the table', () => {
+  const skip = (why: string) => one('skipped', `counts (${why})`);
+  test.each([
+    ['ok', [one('passed'), one('passed')]],
+    ['FAILS', [one('passed'), one('failed'), skip('kprobes takes kernel 4.1')]],
+    ['needs 6.6', [skip('tcx takes kernel 6.6')]],
+    ['— (EPERM)', [skip('fentry takes kernel 5.5; this one says EPERM')]],
+    ['skipped', [skip('it is late')]],
+    ['', []],
+  ])('%s', (text, tests) => {
+    expect(cell(tests)).toBe(text);
+  });
+});
+
+test('the table has a column for each kernel, and the page keeps what is around it', () => {
+  const old = reportOf([
+    {
+      file: FILE,
+      seconds: 1,
+      tests: [one('passed'), { ...one('skipped', 'x (tcx takes kernel 6.6)'), feature: 'tcx' }],
+    },
+    END,
+  ]);
+  const young = {
+    ...reportOf([{ file: FILE, seconds: 1, tests: [{ ...one('passed'), feature: 'tcx' }] }, END]),
+    release: '6.12.1',
+  };
+  const written = table([old, young]);
+  expect(written.split('\n')).toEqual([
+    '| feature | 6.1 | 6.12 |',
+    '| --- | --- | --- |',
+    '| XDP by a bpf_link | ok | ok |',
+    '| TC by TCX | needs 6.6 | ok |',
+  ]);
+  const folder = mkdtempSync(join(tmpdir(), 'node-ebpf-table-'));
+  try {
+    const page = join(folder, 'page.md');
+    writeFileSync(page, `above\n${BEGIN}\nold\n${CLOSE}\nbelow\n`);
+    writeTable(page, [old, young]);
+    expect(readFileSync(page, 'utf8')).toBe(`above\n${BEGIN}\n\n${written}\n\n${CLOSE}\nbelow\n`);
+    writeFileSync(page, 'no marks');
+    expect(() => writeTable(page, [old])).toThrow(/has no/);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
   }
 });
