@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { KERNELS, kernelFolder, partsOf } from './kernels.js';
 import { runInGuest } from './machine.js';
-import { fileLines, kernelReport, lineReader, sum, summary } from './report.js';
+import { fileLines, kernelReport, lineReader, merge, sum, summary } from './report.js';
 import { selection } from './selection.js';
 import { writeTable } from './table.js';
 
