@@ -6,6 +6,8 @@ const node = process.env.NODE_EBPF_TEST_NODE;
 if (node) process.execPath = node;
 /** scripts/test-workers: every test file in a worker thread, where Node's V8 flags are the process's own. */
 const threads = process.env.NODE_EBPF_TEST_THREADS === '1';
+/** Everything takes that many times longer: the sanitizer's factor, or that of an emulated processor (scripts/test-vm). */
+const slowness = Number(process.env.NODE_EBPF_TEST_SLOWNESS ?? (node ? 4 : 1));
 
 interface Suite {
   name: string;
@@ -22,6 +24,7 @@ const suites: Suite[] = [
   { name: 'kernel', order: 2, seconds: 60, serial: true },
   { name: 'stress', order: 3, seconds: 300, serial: true },
   { name: 'package', order: 4, seconds: 600, serial: true },
+  { name: 'vm', order: 5, seconds: 300, serial: true },
 ];
 
 // Tests import lib/*.ts for its types, and run what ships: the JavaScript of dist/, outside of vite's transforms. So a test, its
@@ -49,9 +52,8 @@ export default defineConfig({
         execArgv: threads ? [] : ['--expose-gc'],
         fileParallelism: !serial,
         ...(serial ? { maxWorkers: 1 } : {}),
-        // The sanitizer makes everything a few times slower.
-        testTimeout: seconds * 1000 * (node ? 4 : 1),
-        hookTimeout: seconds * 1000 * (node ? 4 : 1),
+        testTimeout: seconds * 1000 * slowness,
+        hookTimeout: seconds * 1000 * slowness,
         sequence: { groupOrder: order },
       },
     })),

@@ -118,6 +118,8 @@ function checkOptions({ direction, via = 'auto', priority, handle, order }: TcOp
   if (order !== undefined && via === 'clsact') {
     throw new TypeError('order is for TCX: clsact filters run in the order of `priority`');
   }
+  // Here, so that a bad one is refused alike on kernels without TCX.
+  position(order);
 }
 
 function checkNumber(name: string, value: number | undefined, most: number): void {

@@ -1,6 +1,7 @@
 // The rows of docs/lifecycle.md as tests of the same names.
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { type Feature, testWith } from './features.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from './kernel.ts';
 import { World } from './world.ts';
 
@@ -9,6 +10,8 @@ export type Check = (world: World) => void | Promise<void>;
 export interface Row {
   /** `call | when`, in the words of the page. */
   readonly row: string;
+  /** What all of its checks take of the kernel. */
+  readonly feature?: Feature;
   /** One check, or several by what makes them differ. */
   readonly check: Check | Readonly<Record<string, Check>>;
 }
@@ -51,22 +54,25 @@ export function rows(heading: string, table: readonly Row[]): void {
   });
   afterAll(() => assertNothingLeft(before));
 
-  const declare = (name: string, check: Check) =>
-    test(name, () => {
+  // A check that names TCX takes it; `a kernel without TCX` does not.
+  const declare = (name: string, check: Check, takes?: Feature) => {
+    const feature = takes ?? (/(?<!without )\btcx\b/i.test(name) ? 'tcx' : undefined);
+    (feature ? testWith(feature) : test)(name, () => {
       world = new World();
       return check(world);
     });
+  };
 
   test(`docs/lifecycle.md, ${heading}: a test for each row, and a row for each test`, () => {
     expect(table.map(({ row }) => row)).toEqual(documented(heading));
   });
-  for (const { row, check } of table) {
+  for (const { row, check, feature } of table) {
     if (typeof check === 'function') {
-      declare(row, check);
+      declare(row, check, feature);
       continue;
     }
     describe(row, () => {
-      for (const [name, one] of Object.entries(check)) declare(name, one);
+      for (const [name, one] of Object.entries(check)) declare(name, one, feature);
     });
   }
 }

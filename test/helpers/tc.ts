@@ -1,7 +1,7 @@
 // What the kernel says about TC, asked through tc(8) and bpf(2) and not through the library under test, and what others
 // attach there.
 import { fileURLToPath } from 'node:url';
-import { whyNot } from './features.ts';
+import { FEATURES, kernelIsAtLeast } from './features.ts';
 import { bpftool } from './kernel.ts';
 import type { Netns } from './netns.ts';
 import { testObject } from './objects.ts';
@@ -44,13 +44,13 @@ export function qdiscOf(netns: Netns, iface: string): string | undefined {
 
 const TCX_QUERY = fileURLToPath(new URL('./tcx_query.py', import.meta.url));
 
-/** The TCX programs of a hook, in the order in which they run. */
+/** The TCX programs of a hook, in the order in which they run; a kernel without TCX has none. */
 export function tcxOf(
   netns: Netns,
   { ifindex }: { ifindex: number },
   direction: Direction,
 ): { programId: number; linkId: number }[] {
-  if (whyNot('tcx') !== undefined) return [];
+  if (!kernelIsAtLeast(FEATURES.tcx)) return [];
   const output = netns.exec(PYTHON, ['-S', '-E', TCX_QUERY, String(ifindex), direction]);
   return (JSON.parse(output) as [number, number][]).map(([programId, linkId]) => ({ programId, linkId }));
 }

@@ -108,7 +108,7 @@ describe('with every capability', () => {
         '-m',
         'sh',
         '-c',
-        'mount -t securityfs none /sys/kernel/security && cat /sys/kernel/security/lockdown',
+        'cd /sys/kernel/security && [ -e lockdown ] || mount -t securityfs none /sys/kernel/security && cat /sys/kernel/security/lockdown',
       ],
       { encoding: 'utf8' },
     );
@@ -252,12 +252,15 @@ test.each([
     probe(),
     probeAs(['setpriv', `--bounding-set=-all,+${capabilities}`]),
   ]);
-  const expected = (needed: readonly string[], answer: Tri | undefined) =>
-    needed.every((name) => held.includes(name)) ? answer : 'unknown';
+  // Of a type that it does not have the kernel says so to everybody.
+  const expected = (needed: readonly string[], answer: Tri | undefined) => {
+    if (needed.every((name) => held.includes(name))) return [answer];
+    return answer === 'no' ? ['unknown', 'no'] : ['unknown'];
+  };
   for (const [type, answer] of Object.entries(support.programTypes)) {
-    expect(answer, type).toBe(expected(capabilitiesToLoad(type), full.programTypes[type]));
+    expect(expected(capabilitiesToLoad(type), full.programTypes[type]), type).toContain(answer);
   }
   for (const [type, answer] of Object.entries(support.mapTypes)) {
-    expect(answer, type).toBe(expected(capabilitiesToCreate(type), full.mapTypes[type]));
+    expect(expected(capabilitiesToCreate(type), full.mapTypes[type]), type).toContain(answer);
   }
 });

@@ -301,6 +301,7 @@ rows('TC', [
   },
   {
     row: 'any | others have TCX programs there',
+    feature: 'tcx',
     check: each(['tcx', 'clsact'], async (world, via) => {
       const { answer: ids } = await world.holding<number[]>(
         `const both = [1, 2].map(() => ebpf.loadObjectSync(${TC}).program('tc_count'));

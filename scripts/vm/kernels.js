@@ -1,0 +1,131 @@
+// Debian's kernels, one of each of its suites, from the mirror that apt uses already. Nothing is installed.
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+
+/** The suite's own kernel, in the flavour for virtual machines. */
+export const KERNELS = [
+  { name: '5.10', suite: 'bullseye' },
+  { name: '6.1', suite: 'bookworm' },
+  { name: '6.12', suite: 'trixie' },
+  // Whatever comes next: 7.x.
+  { name: 'sid', suite: 'sid' },
+];
+
+const META = 'linux-image-cloud-amd64';
+/** What has files of a kernel: 7.x has its modules and its image in packages of their own. */
+const PARTS = /^linux-(image|binary|modules|base)-\d/;
+const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
+
+/** The folder of a kernel, with its image and its modules; fetched at first, and kept in `cache`. */
+export function kernelFolder(name, cache) {
+  const kernel = KERNELS.find((one) => one.name === name);
+  if (!kernel) throw new Error(`no kernel ${name}: ${KERNELS.map((one) => one.name).join(', ')}`);
+  const folder = join(cache, `kernel-${name}`);
+  if (!existsSync(folder)) fetchKernel(kernel, cache, folder);
+  return folder;
+}
+
+/** The paths of the image and of the modules. */
+export function partsOf(folder) {
+  // From Debian 13 on in usr/, and the image of 7.x with its modules.
+  const base = ['usr/lib/modules', 'lib/modules']
+    .map((path) => join(folder, path))
+    .find((path) => existsSync(path));
+  const [release] = base ? readdirSync(base) : [];
+  if (!base || !release) throw new Error(`${folder} holds no kernel`);
+  const modules = join(base, release);
+  const image = [join(folder, 'boot', `vmlinuz-${release}`), join(modules, 'vmlinuz')].find((path) =>
+    existsSync(path),
+  );
+  if (!image) throw new Error(`${folder} holds no vmlinuz`);
+  const config = [join(folder, 'boot', `config-${release}`), join(modules, 'config')].find((path) =>
+    existsSync(path),
+  );
+  if (!config) throw new Error(`${folder} holds no config`);
+  return { image, modules, config, release };
+}
+
+function fetchKernel({ name, suite }, cache, folder) {
+  mkdirSync(cache, { recursive: true });
+  const work = mkdtempSync(join(cache, 'fetch-'));
+  // apt downloads as the user _apt when it can, and warns when it cannot.
+  chmodSync(work, 0o755);
+  try {
+    const tried = [];
+    for (const mirror of mirrors()) {
+      const apt = aptOf(work, mirror, suite);
+      try {
+        apt('apt-get', 'update', '-q', '--error-on=any');
+      } catch (error) {
+        tried.push(`${mirror}: ${String(error.stderr).trim()}`);
+        continue;
+      }
+      const packages = apt('apt-cache', 'depends', '--recurse', '--important', META)
+        .split('\n')
+        .filter((line) => PARTS.test(line));
+      if (packages.length === 0) {
+        tried.push(`${mirror}: ${META} depends on no kernel`);
+        continue;
+      }
+      apt('apt-get', 'download', '-q', ...new Set(packages));
+      const tree = join(work, 'tree');
+      mkdirSync(tree);
+      for (const file of readdirSync(work).filter((file) => file.endsWith('.deb'))) {
+        execFileSync('dpkg-deb', ['--extract', join(work, file), tree], { stdio: 'pipe' });
+      }
+      partsOf(tree);
+      // Another run may have been faster.
+      if (!existsSync(folder)) renameSync(tree, folder);
+      return;
+    }
+    throw new Error(
+      `kernel ${name} (Debian's ${suite}) did not come from apt's mirrors:\n${tried.join('\n') || 'there are none'}`,
+    );
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+/** No host is named here: a machine behind a mirror of its own has told apt. */
+function mirrors() {
+  const targets = ['indextargets', '--format', '$(REPO_URI)', 'Created-By: Packages'];
+  return new Set(execFileSync('apt-get', targets, { encoding: 'utf8' }).split('\n').filter(Boolean));
+}
+
+/** apt with lists of its own: what the machine has and may install stays as it is. */
+function aptOf(work, mirror, suite) {
+  const sources = join(work, 'sources.list');
+  const signed = existsSync(KEYRING) ? ` signed-by=${KEYRING}` : '';
+  writeFileSync(sources, `deb [arch=amd64${signed}] ${mirror} ${suite} main\n`);
+  writeFileSync(join(work, 'status'), '');
+  for (const folder of ['state/lists/partial', 'cache/archives/partial']) {
+    mkdirSync(join(work, folder), { recursive: true });
+  }
+  const options = {
+    'Dir::State': join(work, 'state'),
+    'Dir::State::status': join(work, 'status'),
+    'Dir::Cache': join(work, 'cache'),
+    'Dir::Etc::sourcelist': sources,
+    'Dir::Etc::sourceparts': '-',
+    'APT::Architecture': 'amd64',
+    'APT::Sandbox::User': 'root',
+    'Acquire::Languages': 'none',
+  };
+  const settings = Object.entries(options).flatMap(([key, value]) => ['-o', `${key}=${value}`]);
+  return (command, ...args) =>
+    execFileSync(command, [...settings, ...args], {
+      cwd: work,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+}

@@ -1,0 +1,207 @@
+// A guest over the host's own root: the same tools, the same Node and the same build, on another kernel. The host's files are
+// shared read-only, and what the guest writes is gone with it.
+import { execFileSync, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { initramfs } from './initramfs.js';
+import { partsOf } from './kernels.js';
+
+const INIT = fileURLToPath(new URL('./init.c', import.meta.url));
+/** Debian 12 has it with QEMU, later ones as a package of its own. */
+const VIRTIOFSD = ['/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd'];
+/** For the guest itself, then for the tests: the guest has no modprobe for its own kernel. */
+const MODULES = [
+  ...['virtio_pci', 'virtio_console', 'virtio_rng', 'virtiofs', 'overlay'],
+  ...['veth', 'dummy', 'sch_ingress', 'cls_bpf', 'cls_u32', 'cls_basic', 'act_bpf', 'act_gact', 'loop'],
+];
+const MEGABYTES = 2048;
+const PROCESSORS = 2;
+
+/** Whatever happens to this process, what it started ends: even a SIGKILL leaves no guest. */
+const WITH_PARENT = ['setpriv', '--pdeathsig', 'KILL'];
+
+/** The guest ended, or never began, without telling how its command went. */
+export class GuestError extends Error {
+  name = 'GuestError';
+}
+
+/**
+ * Runs a command as root on the kernel in `kernel` (a folder of kernels.js) and answers with its exit status; `out` and `err`
+ * get what it writes. Aborting `signal` ends the guest.
+ */
+export async function runInGuest({ kernel, cache, command, environment, folder, seconds, signal, out, err }) {
+  const { image, modules } = partsOf(kernel);
+  const init = buildInit(cache);
+  const temporary = mkdtempSync(join(tmpdir(), 'node-ebpf-vm-'));
+  const running = new Set();
+  const start = (name, ...args) => {
+    const log = [];
+    const child = spawn(WITH_PARENT[0], [...WITH_PARENT.slice(1), name, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const ended = new Promise((resolve) => {
+      child.on('error', (error) => resolve(error.message));
+      child.on('close', (status, killed) => resolve(killed ?? `status ${status}`));
+    }).finally(() => running.delete(one));
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes) => log.push(bytes));
+    const one = { child, ended, log: () => Buffer.concat(log).toString() };
+    running.add(one);
+    return one;
+  };
+  const lines = [];
+  const ports = [out, err, collect(lines)].map((sink, index) =>
+    listen(join(temporary, `port${index + 1}`), sink),
+  );
+  try {
+    const archive = initramfs({ init, modules, wanted: MODULES, command, environment, folder });
+    writeFileSync(join(temporary, 'initramfs'), archive);
+    const socket = join(temporary, 'host');
+    const shared = start(
+      virtiofsd(),
+      `--socket-path=${socket}`,
+      '-o',
+      'source=/',
+      '-o',
+      'cache=always',
+      '-o',
+      'sandbox=chroot',
+    );
+    while (!existsSync(socket)) {
+      if (!running.has(shared)) throw new GuestError(`virtiofsd ended: ${shared.log()}`);
+      await sleep(5);
+    }
+    await Promise.all(ports.map(({ ready }) => ready));
+    const qemu = start('qemu-system-x86_64', ...qemuArguments({ image, temporary, socket }));
+    const limit = AbortSignal.timeout(seconds * 1000);
+    const stop = AbortSignal.any([limit, ...(signal ? [signal] : [])]);
+    const aborted = new Promise((resolve) => stop.addEventListener('abort', resolve, { once: true }));
+    if (!stop.aborted) await Promise.race([qemu.ended, aborted]);
+    if (stop.aborted) {
+      const why = limit.aborted ? `did not end within ${seconds} s` : 'was interrupted';
+      throw new GuestError(`the guest ${why}\n${consoleOf(temporary)}`);
+    }
+    // The sockets deliver what QEMU had written by its end.
+    await Promise.all(ports.map(({ ended }) => ended));
+    const status = /^exit (\d+)$/m.exec(lines.join(''))?.[1];
+    if (status !== undefined) return Number(status);
+    const words = [lines.join(''), qemu.log(), consoleOf(temporary)].filter(Boolean).join('\n');
+    throw new GuestError(`the guest ended without a word (QEMU: ${await qemu.ended})\n${words}`);
+  } finally {
+    for (const { child } of running) child.kill('SIGKILL');
+    await Promise.all([...running].map(({ ended }) => ended));
+    for (const port of ports) port.close();
+    rmSync(temporary, { recursive: true, force: true });
+  }
+}
+
+const collect = (lines) => (bytes) => lines.push(bytes.toString());
+
+/** A port of the guest: a socket that QEMU connects to. */
+function listen(path, sink) {
+  let connection;
+  let finish;
+  const ended = new Promise((resolve) => {
+    finish = resolve;
+  });
+  const server = createServer((socket) => {
+    connection = socket;
+    socket.on('data', sink);
+    socket.on('error', finish);
+    socket.on('close', finish);
+  });
+  const ready = new Promise((resolve, reject) => {
+    server.on('error', reject);
+    server.listen(path, resolve);
+  });
+  const close = () => {
+    connection?.destroy();
+    server.close();
+  };
+  return { ready, ended, close };
+}
+
+function qemuArguments({ image, temporary, socket }) {
+  const kvm = canUseKvm();
+  const ports = [1, 2, 3].flatMap((number) => [
+    ...['-chardev', `socket,id=port${number},path=${join(temporary, `port${number}`)}`],
+    ...['-device', `virtserialport,chardev=port${number},nr=${number}`],
+  ]);
+  return [
+    ...['-M', 'q35', '-smp', `${PROCESSORS}`, '-m', `${MEGABYTES}`],
+    ...(kvm ? ['-accel', 'kvm', '-cpu', 'host,pmu=off'] : ['-accel', 'tcg,thread=multi', '-cpu', 'max']),
+    ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+    ...['-kernel', image, '-initrd', join(temporary, 'initramfs')],
+    '-append',
+    [
+      ...['console=ttyS0', 'quiet', 'loglevel=5', 'panic=-1', 'oops=panic', 'random.trust_cpu=on'],
+      ...[
+        'mitigations=off',
+        'nokaslr',
+        'audit=0',
+        'lsm=landlock,lockdown,yama,bpf',
+        ...(kvm ? [] : ['no_timer_check']),
+      ],
+    ].join(' '),
+    ...['-serial', `file:${join(temporary, 'console')}`],
+    ...['-device', 'virtio-rng-pci', '-device', 'virtio-serial-pci', ...ports],
+    ...[
+      '-object',
+      `memory-backend-memfd,id=memory,size=${MEGABYTES}M,share=on`,
+      '-numa',
+      'node,memdev=memory',
+    ],
+    ...['-chardev', `socket,id=host,path=${socket}`],
+    ...['-device', 'vhost-user-fs-pci,chardev=host,tag=host,queue-size=1024'],
+  ];
+}
+
+/** /dev/kvm may be there without working: nested, or with another backend than the processor's. */
+function canUseKvm() {
+  try {
+    accessSync('/dev/kvm', constants.R_OK | constants.W_OK);
+  } catch {
+    return false;
+  }
+  return ['kvm_intel', 'kvm_amd'].some((name) => existsSync(`/sys/module/${name}`));
+}
+
+function virtiofsd() {
+  const path = VIRTIOFSD.find(existsSync);
+  if (!path) throw new GuestError('virtiofsd is not on this machine: scripts/setup --vm installs it');
+  return path;
+}
+
+/** init.c, compiled once for each of its versions. */
+function buildInit(cache) {
+  const version = createHash('sha256').update(readFileSync(INIT)).digest('hex').slice(0, 12);
+  const path = join(cache, `init-${version}`);
+  if (existsSync(path)) return path;
+  mkdirSync(cache, { recursive: true });
+  const flags = ['-std=gnu11', '-O2', '-static', '-s', '-Wall', '-Wextra', '-Werror'];
+  execFileSync('gcc', [...flags, '-o', `${path}.${process.pid}`, INIT], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  renameSync(`${path}.${process.pid}`, path);
+  return path;
+}
+
+/** The kernel's last words. */
+function consoleOf(temporary) {
+  const file = join(temporary, 'console');
+  return existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(-30).join('\n') : '';
+}

@@ -1,0 +1,69 @@
+// docs/kernel-support.md's table: what the last runs' tests say of each feature on each kernel.
+import { readFileSync, writeFileSync } from 'node:fs';
+
+export const BEGIN = '<!-- npm run test:vm -- --docs writes from here -->';
+export const END = '<!-- to here -->';
+
+/** What tests prove without saying so: by file and name. The features of test/helpers/features.ts follow, by their tests' own word. */
+const ROWS = [
+  { label: 'XDP, native and generic', file: 'xdp-counter', name: /on an interface/ },
+  { label: 'XDP by a bpf_link', file: 'link', name: /./ },
+  { label: 'TC by clsact', file: 'tc', name: /clsact/ },
+  { label: 'tracepoints', file: 'attach', name: /^a tracepoint: by SEC\(\)/ },
+  { label: 'raw tracepoints, tp_btf', file: 'attach', name: /^attachRawTracepoint\(\)/ },
+  { label: 'cgroup programs', file: 'cgroup', name: /^counts the packets/ },
+  { label: 'socket filters', file: 'socket', name: /^counts the packets/ },
+  { label: 'pinned links', file: 'attach', name: /pinned tracepoint link|pinned it stays/ },
+  { label: 'pinned maps and programs', file: 'pin', name: /^a map and a program are pinned/ },
+  { label: 'CO-RE relocations, kconfig', file: 'load-options', name: /^kconfig and BTF/ },
+  { label: 'batched lookup', file: 'probe', name: /has what kernels of its age have/ },
+  { label: 'giving up root', file: 'drop-privileges', name: /./ },
+];
+
+const LABELS = { tcx: 'TC by TCX', snapshot: 'reader path "snapshot"', kprobes: 'kprobes, ksyscall' };
+
+/** One cell: of tests that were skipped, what their names say. */
+export function cell(tests) {
+  if (tests.length === 0) return '';
+  if (tests.some(({ state }) => state === 'failed')) return 'FAILS';
+  const ran = tests.filter(({ state }) => state === 'passed');
+  if (ran.length > 0) return 'ok';
+  const names = tests.map(({ name }) => name).join('\n');
+  const errno = /takes kernel [\d.]+; this one says (\w+)\)/.exec(names)?.[1];
+  if (errno) return `— (${errno})`;
+  const since = /takes kernel ([\d.]+)\)/.exec(names)?.[1];
+  return since ? `needs ${since}` : 'skipped';
+}
+
+export function table(reports) {
+  const testsOf = ({ files }, file) =>
+    files.filter((one) => one.file === `test/kernel/${file}.test.ts`).flatMap(({ tests }) => tests);
+  const all = ({ files }) => files.flatMap(({ tests }) => tests);
+  const features = new Set(reports.flatMap((report) => all(report).flatMap(({ feature }) => feature ?? [])));
+  const rows = [
+    ...ROWS.map(({ label, file, name }) => ({
+      label,
+      cells: reports.map((report) => cell(testsOf(report, file).filter((test) => name.test(test.name)))),
+    })),
+    ...[...features].sort().map((feature) => ({
+      label: LABELS[feature] ?? feature,
+      cells: reports.map((report) => cell(all(report).filter((test) => test.feature === feature))),
+    })),
+  ].filter(({ cells }) => cells.some((text) => text !== ''));
+  const line = (cells) => `| ${cells.join(' | ')} |`;
+  const head = reports.map(({ release }) => /^\d+\.\d+/.exec(release)?.[0] ?? release);
+  return [
+    line(['feature', ...head]),
+    line(['---', ...head.map(() => '---')]),
+    ...rows.map(({ label, cells }) => line([label, ...cells])),
+  ].join('\n');
+}
+
+/** What is between the marks is ours, and nothing else. */
+export function writeTable(file, reports) {
+  const page = readFileSync(file, 'utf8');
+  const [before, rest] = page.split(BEGIN);
+  const after = rest?.split(END)[1];
+  if (after === undefined) throw new Error(`${file} has no ${BEGIN} … ${END}`);
+  writeFileSync(file, `${before}${BEGIN}\n\n${table(reports)}\n\n${END}${after}`);
+}
