@@ -182,7 +182,11 @@ async function main() {
   }
   // npm test's part of this ends with vitest, however that ended.
   if (options['with-parent']) process.stdin.on('close', () => interrupt.abort()).resume();
-  if (options.command.length > 0) return look(options, interrupt.signal);
+  const interrupted = () => (ended === 'SIGINT' ? 130 : 143);
+  if (options.command.length > 0) {
+    const status = await look(options, interrupt.signal);
+    return interrupt.signal.aborted ? interrupted() : status;
+  }
   const reports = [];
   for (const kernel of options.kernels) {
     if (interrupt.signal.aborted) break;
@@ -200,7 +204,7 @@ async function main() {
   if (options.docs && !interrupt.signal.aborted) writeTable(PAGE, allKnown());
   const count = sum(reports);
   console.log(summary(count));
-  if (interrupt.signal.aborted) return ended === 'SIGINT' ? 130 : 143;
+  if (interrupt.signal.aborted) return interrupted();
   return count.failed > 0 || count.passed === 0 ? 1 : 0;
 }
 
@@ -217,3 +221,5 @@ async function look({ kernels: [kernel], command, minutes }, signal) {
 }
 
 process.exitCode = await main();
+// It stays open as long as who started this does.
+process.stdin.destroy();
