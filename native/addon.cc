@@ -16,6 +16,7 @@
 #include "stats.h"
 #include "tc.h"
 #include "tcx.h"
+#include "user_symbols.h"
 #include "xdp.h"
 
 #include <bpf/libbpf.h>
@@ -98,6 +99,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports)
 	DefinePrivilegesFunctions(env, exports);
 	DefineStatsFunctions(env, exports);
 	DefineDryRunFunctions(env, exports);
+	DefineUserSymbolFunctions(env, exports);
 	exports.Set("libbpfVersion", libbpf_version_string());
 	return exports;
 }

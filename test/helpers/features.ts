@@ -38,6 +38,8 @@ export const EXCEPTIONS: readonly Exception[] = [
   { release: /^6\.18\./, feature: 'fentry', errno: 'EPERM' },
   { release: /^6\.18\./, feature: 'lsm', errno: 'EPERM' },
   { release: /^6\.18\./, feature: 'hardware counters', errno: 'ENOENT' },
+  // Debian's 6.1 is without CONFIG_FPROBE; its own release says so, and 6.1 of others has it.
+  { release: /^6\.1\.0-\d+/, feature: 'kprobe.multi', errno: 'EOPNOTSUPP' },
 ];
 
 /** `6.1.158-cloud` is at least `6.1`, and less than `6.6`. */
