@@ -26,6 +26,9 @@ export function attachIterator(
 ): { native: NativeLink; target: string } {
   const target = map === undefined ? program.section.replace(/^iter(\.s)?\//, '') : `map ${map.name}`;
   const what = `attach ${program.name} to ${target || 'the objects that it iterates'}`;
+  if (map !== undefined && typeof map?.native?.bind !== 'function') {
+    throw new TypeError(`Expected a BpfMap for map but received ${typeof map}`);
+  }
   if (program.type !== 'tracing') {
     throw new EbpfAttachError(`${what}: it is a ${program.type} program, not one of SEC("iter/…")`, {
       ...{ code: 'ERR_EBPF_PROGRAM_TYPE', target },

@@ -68,12 +68,20 @@ private:
 			deferred_.Resolve(env.Undefined());
 			return;
 		}
-		Napi::Uint8Array chunk = Napi::Uint8Array::New(env, bytes_.size());
-		if (env.IsExceptionPending()) {
-			deferred_.Reject(env.GetAndClearPendingException().Value());
+		// An env that is ending makes no buffer, and nobody waits for one.
+		void *data;
+		napi_value buffer, chunk;
+		if (napi_create_arraybuffer(env, bytes_.size(), &data, &buffer) != napi_ok ||
+		    napi_create_typedarray(env, napi_uint8_array, bytes_.size(), buffer, 0, &chunk) !=
+		            napi_ok) {
+			Failure failure = Failure::FromErrno(ENOMEM, "read");
+			if (env.IsExceptionPending())
+				deferred_.Reject(env.GetAndClearPendingException().Value());
+			else
+				deferred_.Reject(failure.ToError(env).Value());
 			return;
 		}
-		std::copy(bytes_.begin(), bytes_.end(), chunk.Data());
+		std::copy(bytes_.begin(), bytes_.end(), static_cast<uint8_t *>(data));
 		deferred_.Resolve(chunk);
 	}
 
