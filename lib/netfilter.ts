@@ -53,11 +53,12 @@ function netfilterFailure(
   error: unknown,
 ) {
   const { words, log: _, ...rest } = describeFailure(error, `program ${program.name}`);
-  const before = (version: string, feature: string) =>
-    new EbpfNotSupportedError(`${what}: ${words}`, { ...rest, feature, minKernel: version });
-  if (rest.code === 'EINVAL' && kernelBefore('6.4')) return before('6.4', 'netfilter');
-  if ((rest.code === 'EINVAL' || rest.code === 'EOPNOTSUPP') && defrag && kernelBefore('6.6')) {
-    return before('6.6', 'netfilter defrag');
+  const unsupported = (feature: string, minKernel: string, hint?: string) =>
+    new EbpfNotSupportedError(`${what}: ${words}`, { ...rest, feature, minKernel, hint });
+  if (rest.code === 'EINVAL' && kernelBefore('6.4')) return unsupported('netfilter', '6.4');
+  if (defrag && (rest.code === 'EOPNOTSUPP' || (rest.code === 'EINVAL' && kernelBefore('6.6')))) {
+    const hint = `it takes the module nf_defrag_${target.split(' ', 1)[0]}`;
+    return unsupported('netfilter defrag', '6.6', hint);
   }
   if (rest.code === 'EBUSY') {
     return new EbpfAttachError(`${what}: ${words}`, {
@@ -65,8 +66,5 @@ function netfilterFailure(
       hint: 'something else has this priority there: take the one beside it',
     });
   }
-  return attachFailure(what, program.name, { kind: 'netfilter', target }, error, [
-    'CAP_BPF',
-    'CAP_NET_ADMIN',
-  ]);
+  return attachFailure(what, program.name, { kind: 'netfilter', target }, error, ['CAP_BPF']);
 }

@@ -22,7 +22,7 @@ export function attachNetns(program: BpfProgram, netns: string | number): Attach
     return { native: program.native.attachNetns(netns, PLACES[program.type] ?? ''), target };
   } catch (error) {
     const at = { kind: program.type, target };
-    const failure = attachFailure(what, program.name, at, error, ['CAP_BPF', 'CAP_NET_ADMIN']);
+    const failure = attachFailure(what, program.name, at, error, ['CAP_BPF']);
     const hint = REFUSALS[failure.code];
     if (hint === undefined || !(failure instanceof EbpfAttachError)) return rethrow(failure);
     const { code, errno, syscall } = failure;

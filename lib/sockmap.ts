@@ -62,10 +62,7 @@ function linked(program: BpfProgram, map: BpfMap, attachType: string, target: st
 }
 
 function sockmapFailure(what: string, program: BpfProgram, target: string, error: unknown) {
-  const failure = attachFailure(what, program.name, { kind: 'sockmap', target }, error, [
-    'CAP_BPF',
-    'CAP_NET_ADMIN',
-  ]);
+  const failure = attachFailure(what, program.name, { kind: 'sockmap', target }, error, ['CAP_BPF']);
   const hint = REFUSALS[failure.code];
   if (hint === undefined || !(failure instanceof EbpfAttachError)) return failure;
   const { code, errno, syscall } = failure;

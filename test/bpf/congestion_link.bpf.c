@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* With a link (kernel 6.4): a TCP congestion control that does as little as the kernel allows, and counts the connections that take it. */
+/* With a link (kernel 6.4): a TCP congestion control that does as little as the kernel allows, and counts the
+ * connections that take it. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
@@ -40,9 +41,7 @@ __u32 BPF_PROG(on_ssthresh, struct sock *sk)
 }
 
 SEC("struct_ops/cong_avoid")
-void BPF_PROG(on_cong_avoid, struct sock *sk, __u32 ack, __u32 acked)
-{
-}
+void BPF_PROG(on_cong_avoid, struct sock *sk, __u32 ack, __u32 acked) {}
 
 SEC("struct_ops/undo_cwnd")
 __u32 BPF_PROG(on_undo_cwnd, struct sock *sk)
@@ -52,11 +51,11 @@ __u32 BPF_PROG(on_undo_cwnd, struct sock *sk)
 
 SEC(".struct_ops.link")
 struct tcp_congestion_ops linked = {
-	.name = "node_ebpf_link",
-	.init = (void *)on_init,
-	.ssthresh = (void *)on_ssthresh,
-	.cong_avoid = (void *)on_cong_avoid,
-	.undo_cwnd = (void *)on_undo_cwnd,
+        .name = "node_ebpf_link",
+        .init = (void *)on_init,
+        .ssthresh = (void *)on_ssthresh,
+        .cong_avoid = (void *)on_cong_avoid,
+        .undo_cwnd = (void *)on_undo_cwnd,
 };
 
 char LICENSE[] SEC("license") = "GPL";

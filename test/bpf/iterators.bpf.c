@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Writes what it is called for: the number of each task, each key and value of a map; and one that writes nothing. */
+/* Writes what it is called for: the number of each task, each key and value of a map; and one that writes
+ * nothing. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Probes of the kernel and of programs: each counts in a row of its own, for one process where one is named. Those of SEC("?…") are
- * for kernels that have what they ask for.
+ * Probes of the kernel and of programs: each counts in a row of its own, for one process where one is named.
+ * Those of SEC("?…") are for kernels that have what they ask for.
  */
 #include <linux/bpf.h>
 #include <linux/ptrace.h>

@@ -13,6 +13,7 @@ export const FEATURES = {
   iter: '5.8',
   sk_lookup: '5.9',
   struct_ops: '5.6',
+  'struct_ops.link': '6.4',
   netfilter: '6.4',
   tcx: '6.6',
   'uprobe.multi': '6.6',
@@ -38,6 +39,8 @@ export const EXCEPTIONS: readonly Exception[] = [
   { release: /^6\.18\./, feature: 'fentry', errno: 'EPERM' },
   { release: /^6\.18\./, feature: 'lsm', errno: 'EPERM' },
   { release: /^6\.18\./, feature: 'hardware counters', errno: 'ENOENT' },
+  // The virtual machines that Debian's cloud kernels run in here have no counters of the processor.
+  { release: /-cloud-/, feature: 'hardware counters', errno: 'ENOENT' },
   // Debian's 6.1 is without CONFIG_FPROBE; its own release says so, and 6.1 of others has it.
   { release: /^6\.1\.0-\d+/, feature: 'kprobe.multi', errno: 'EOPNOTSUPP' },
 ];

@@ -135,6 +135,26 @@ test('of one process with its threads, and of no other', async () => {
   await still(() => total(own));
 });
 
+test('threads that a process starts later are sampled too', async () => {
+  if (kernelBefore('5.13')) return;
+  // Its first thread waits all the time, and a clock of a thread stands still meanwhile.
+  const work = `
+import sys, threading
+def spin():
+    while True: pass
+print('waiting', flush=True)
+sys.stdin.readline()
+threading.Thread(target=spin, daemon=True).start()
+sys.stdin.readline()`;
+  const child = spawn('/usr/bin/python3', ['-c', work], { stdio: ['pipe', 'pipe', 'inherit'] });
+  await new Promise((resolve) => child.stdout.once('data', resolve));
+  using own = await loadObject(path, { globals: { process: child.pid ?? 0 } });
+  using _ = own.program('on_sample').attachPerfEvent({ ...CLOCK, pid: child.pid ?? 0 });
+  child.stdin.write('\n');
+  await until(() => total(own, 1) > 20);
+  child.kill('SIGKILL');
+});
+
 const threadCount = (pid: number) =>
   Number(/^Threads:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]);
 
