@@ -118,7 +118,7 @@ export class BpfIterator implements AsyncIterableIterator<Bytes>, AsyncDisposabl
   }
 
   async #read(): Promise<IteratorResult<Bytes, undefined>> {
-    if (this.#closed || this.#link.closed) return { done: true, value: undefined };
+    if (this.#closed) return { done: true, value: undefined };
     try {
       const value = await this.#native.read();
       // What was read when it was closed meanwhile is nobody's.

@@ -326,7 +326,10 @@ export class BpfProgram implements Disposable {
    */
   openIterator(options: IteratorOptions = {}): BpfIterator {
     const attached = attachIterator(this, options);
-    return openIterator(this.#own(attached), attached.native, this.name);
+    let iterator: BpfIterator | undefined;
+    const link = this.#own(attached, () => iterator?.close()); // as where its object closes
+    iterator = openIterator(link, attached.native, this.name);
+    return iterator;
   }
 
   /**
@@ -387,12 +390,16 @@ export class BpfProgram implements Disposable {
     }
   }
 
-  #own({ native: nativeLink, target, owner = 'fd' }: Attached): BpfLink {
+  #own({ native: nativeLink, target, owner = 'fd' }: Attached, ended?: () => void): BpfLink {
     const links = this.#owner.links;
     try {
       const kind = nativeLink.info().type;
+      const onClose = (closed: BpfLink) => {
+        links.delete(closed);
+        ended?.();
+      };
       const init = { native: nativeLink, program: this, kind, target, owner };
-      const link = new BpfLink({ ...init, onClose: (closed) => links.delete(closed) });
+      const link = new BpfLink({ ...init, onClose });
       links.add(link);
       return link;
     } catch (error) {

@@ -198,7 +198,7 @@ testWith('iter')('a worker that is terminated while it reads leaves nothing', as
     const fds = () => readdirSync('/proc/self/fd').length;
     console.log('ready');
     const before = fds();
-    for (let i = 0; i < 5; i++) {
+    for (let i = 0; i < 2; i++) {
       const worker = new Worker(\`
         import(${library}).then(async (ebpf) => {
           const object = await ebpf.loadObject(${JSON.stringify(path)});
