@@ -131,6 +131,7 @@ testWith('iter')('break, an exception, return(), throw(), close() and `using` en
 testWith('iter')(
   'calls that do not wait get the pieces in order, and the object’s close ends them',
   async () => {
+    const fds = open();
     const own = await loadObject(path);
     own.map('walked').set(1, new Uint8Array(4));
     const iterator = own.program('each_element').openIterator({ map: own.map('walked') });
@@ -140,6 +141,7 @@ testWith('iter')(
     const pending = cut.next();
     own.close();
     await pending; // the kernel's answer, or the end
+    expect(open()).toBe(fds);
     expect(await cut.next()).toEqual({ done: true, value: undefined });
     cut.close();
     expect(caught(() => own.program('each_task').openIterator())).toMatchObject({ name: 'EbpfStateError' });
