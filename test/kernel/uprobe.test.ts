@@ -1,5 +1,13 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createInterface } from 'node:readline';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { type BpfMap, type BpfObject, BpfProgram, loadObject } from '../../lib/index.ts';
@@ -163,7 +171,7 @@ test('a function of a shared library, found by its name', async () => {
 });
 
 test('node itself', () => {
-  const options = { binary: process.execPath, symbol: 'uv_hrtime', pid: process.pid };
+  const options = { binary: realpathSync('/proc/self/exe'), symbol: 'uv_hrtime', pid: process.pid };
   using link = object.program('on_uprobe').attachUprobe(options);
   const called = hits(ROW, () => {
     for (let i = 0; i < 10; i++) process.hrtime();
