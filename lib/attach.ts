@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import {
   describeFailure,
   EbpfAttachError,
@@ -6,12 +5,22 @@ import {
   EbpfNotSupportedError,
   EbpfPermissionError,
 } from './errors.ts';
-import type { BpfLink } from './link.ts';
-import { missingCapabilities, permissionHint } from './privileges.ts';
+import type { BpfLink, LinkOwner } from './link.ts';
+import type { NativeLink } from './native.ts';
+import { type Capability, missingCapabilities, permissionHint } from './privileges.ts';
 import { attachPoint } from './section.ts';
 import { noTracepoint, rawTracepointsNear } from './tracepoint.ts';
 
 // Attaching by SEC(): what is tried, and what it means that the kernel refuses.
+
+/** An attachment that was made, and that nobody owns yet. */
+export interface Attached {
+  native: NativeLink;
+  /** What it is attached to, in words. */
+  target: string;
+  /** Default `fd`. */
+  owner?: LinkOwner;
+}
 
 /** The SEC() of a program that names where it goes. */
 export interface SectionTarget {
@@ -24,6 +33,15 @@ const WHERE: Readonly<Record<string, string>> = {
   sched_cls: 'attachTc({ iface, direction }) takes the interface',
   tracepoint: 'attachTracepoint(category, name) takes it',
   raw_tracepoint: 'attachRawTracepoint(name) takes it',
+  kprobe:
+    'attachKprobe(fn), attachSyscall(name), attachUprobe({ binary }) or attachUsdt({ binary }) takes it',
+  perf_event: 'attachPerfEvent({ event, frequency }) takes the event',
+  sk_lookup: 'attachNetns(netns) takes the namespace',
+  flow_dissector: 'attachNetns(netns) takes the namespace',
+  sk_skb: 'attachSockmap(map) takes the map',
+  sk_msg: 'attachSockmap(map) takes the map',
+  netfilter: 'attachNetfilter({ pf, hooknum, priority }) takes the hook',
+  struct_ops: 'attach() of its map attaches it',
   socket_filter: 'attachSocket(fd) takes the socket',
   sock_ops: 'attachCgroup(path) takes the cgroup',
   cgroup_skb: 'attachCgroup(path) takes the cgroup',
@@ -49,6 +67,21 @@ export function sectionTarget(program: { name: string; section: string; type: st
   });
 }
 
+/** @throws EbpfAttachError `ERR_EBPF_PROGRAM_TYPE` */
+export function requireType(
+  what: string,
+  program: { type: string },
+  types: readonly string[],
+  target: string,
+): void {
+  if (types.includes(program.type)) return;
+  throw new EbpfAttachError(`${what}: it is a ${program.type} program, not ${types.join(' or ')}`, {
+    code: 'ERR_EBPF_PROGRAM_TYPE',
+    target,
+    hint: WHERE[program.type],
+  });
+}
+
 /** What takes libbpf's view of the object, which a pin does not keep. */
 export function noObject(program: { name: string }, { kind, target }: SectionTarget): EbpfAttachError {
   return new EbpfAttachError(`attach ${program.name} to ${target}: it came from a pin`, {
@@ -60,6 +93,9 @@ export function noObject(program: { name: string }, { kind, target }: SectionTar
 
 // The oldest kernel that has what a section asks for.
 const SINCE: Readonly<Record<string, string>> = {
+  iter: '5.8',
+  sk_lookup: '5.9',
+  netfilter: '6.4',
   'kprobe.multi': '5.18',
   'kretprobe.multi': '5.18',
   'kprobe.session': '6.10',
@@ -69,24 +105,23 @@ const SINCE: Readonly<Record<string, string>> = {
 };
 
 /** The public error of a program's attach that failed. */
-export function attachFailure(what: string, program: string, at: SectionTarget, error: unknown): EbpfError {
+export function attachFailure(
+  what: string,
+  program: string,
+  at: SectionTarget,
+  error: unknown,
+  needed: readonly Capability[] = ['CAP_BPF', 'CAP_PERFMON'],
+): EbpfError {
   const { words, log, ...options } = describeFailure(error, `program ${program}`);
   const message = `${what}: ${words}`;
   switch (options.code) {
     case 'EPERM':
     case 'EACCES': {
-      const missing = missingCapabilities(['CAP_BPF', 'CAP_PERFMON']);
+      const missing = missingCapabilities(needed);
       return new EbpfPermissionError(message, { ...options, missing, hint: permissionHint(missing) });
     }
     case 'ENOENT':
       if (/^raw_t/.test(at.kind)) return noTracepoint(what, at.target, rawTracepointsNear(at.target));
-      if (/^k/.test(at.kind) && !existsSync('/sys/bus/event_source/devices/kprobe')) {
-        return new EbpfNotSupportedError(`${what}: this kernel has no kprobes`, {
-          ...options,
-          feature: 'kprobes',
-          hint: 'it is built without CONFIG_KPROBES: use a tracepoint, or another kernel',
-        });
-      }
       break;
     case 'EOPNOTSUPP':
     case 'ENOTSUPP':
@@ -100,13 +135,11 @@ export function attachFailure(what: string, program: string, at: SectionTarget, 
   return new EbpfAttachError(message, { ...options, target: at.target, hint });
 }
 
-/** Attaches each program whose SEC() says where, or none. */
-export function attachAll(programs: readonly { section: string; attach(): BpfLink }[]): BpfLink[] {
+/** Attaches each of them, or none. */
+export function attachAll(all: readonly { attach(): BpfLink }[]): BpfLink[] {
   const links: BpfLink[] = [];
   try {
-    for (const program of programs) {
-      if (attachPoint(program.section)) links.push(program.attach());
-    }
+    for (const each of all) links.push(each.attach());
   } catch (error) {
     for (const link of links.reverse()) link.close();
     throw error;

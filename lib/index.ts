@@ -18,7 +18,9 @@ export type { GlobalValue } from './globals.ts';
 export type { ComponentHealth, HealthReport, HealthStatus } from './health.ts';
 export { type GlobalSpec, inspect, type ObjectInfo, type ProgramSpec } from './inspect.ts';
 export { type Iface, type NetTarget, type XdpQuery, xdpQuery } from './interface.ts';
-export { BpfLink, type LinkListing, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
+export { BpfIterator, type IteratorOptions } from './iterator.ts';
+export type { KprobeMultiOptions, KprobeOptions } from './kprobe.ts';
+export { BpfLink, type LinkListing, type LinkOwner, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
 export type { LoadOptions, MapLoadOptions, ProgramLoadOptions } from './load-options.ts';
 export type { LoadedProgram } from './loaded.ts';
 export { EbpfLoader, type LoaderOptions, type PinOption } from './loader.ts';
@@ -37,7 +39,9 @@ export { MapFlags } from './map-create.ts';
 export { MapReader, type ReaderOptions, type ReadPath } from './map-reader.ts';
 export { MapSampler, type SamplerOptions } from './map-sampler.ts';
 export { MapSlot } from './map-slot.ts';
+export type { NetfilterOptions } from './netfilter.ts';
 export { BpfObject, loadObject, loadObjectSync, type Schema } from './object.ts';
+export type { PerfEventOptions } from './perf-event.ts';
 export { type KernelSupport, probe, type Tri } from './probe.ts';
 export {
   BpfProgram,
@@ -47,9 +51,11 @@ export {
   type RunResult,
 } from './program.ts';
 export { ProgramType } from './program-type.ts';
+export type { SockmapOptions } from './sockmap.ts';
 export type { Source } from './source.ts';
 export { enableStats, type LoaderStats } from './stats.ts';
 export { type TcAnchor, type TcDirection, TcLink, type TcOptions, type TcOrder } from './tc.ts';
+export type { UprobeOptions, UsdtOptions } from './uprobe.ts';
 export {
   type Finding,
   type ValidateOptions,

@@ -28,6 +28,12 @@ export interface XdpOptions {
   persist?: boolean;
 }
 
+/**
+ * What holds an attachment: a descriptor of this process; the interface, the socket or the map that it is on; or a pin
+ * that the handle knows.
+ */
+export type LinkOwner = 'fd' | 'netlink' | 'socket' | 'map' | 'pinned';
+
 /** @internal */
 export interface LinkInit {
   native: NativeLink;
@@ -35,7 +41,7 @@ export interface LinkInit {
   program?: BpfProgram;
   kind: string;
   target: string;
-  owner: 'fd' | 'netlink' | 'socket';
+  owner: LinkOwner;
   onClose?: (link: BpfLink) => void;
   pins?: string[];
   /** Somebody else's: close() gives up the handle alone. */
@@ -66,12 +72,13 @@ export class BpfLink implements Disposable {
   readonly kind: string;
   /** The kernel's number for it; a netlink attachment and a socket's have none. */
   declare readonly id?: number;
-  readonly #owner: 'fd' | 'netlink' | 'socket';
+  readonly #owner: LinkOwner;
   readonly #pins: string[];
   readonly #borrowed: boolean;
   #persistent = false;
   readonly #native: NativeLink;
-  readonly #target: string;
+  /** What it is attached to: an interface, a function, a path, … */
+  readonly target: string;
   readonly #onClose: ((link: BpfLink) => void) | undefined;
   #programId: number;
   #closed = false;
@@ -83,14 +90,14 @@ export class BpfLink implements Disposable {
     this.#pins = init.pins ?? [];
     this.#borrowed = init.borrowed ?? false;
     this.#native = init.native;
-    this.#target = init.target;
+    this.target = init.target;
     this.#onClose = init.onClose;
     const { id, programId } = init.native.info();
     this.#programId = init.program?.id ?? programId;
     if (id !== undefined) this.id = id;
     if (init.program) keepAlive(this, init.program);
     if (init.persist) this.persist();
-    root(this, init.owner === 'netlink');
+    root(this, init.owner === 'netlink' || init.owner === 'map');
   }
 
   /**
@@ -147,8 +154,8 @@ export class BpfLink implements Disposable {
     }
   }
 
-  /** What holds the attachment: a descriptor of this process, the interface or the socket itself, or a pin that this handle knows. */
-  get owner(): 'fd' | 'netlink' | 'socket' | 'pinned' {
+  /** What holds the attachment. */
+  get owner(): LinkOwner {
     return this.#pins.length > 0 ? 'pinned' : this.#owner;
   }
 
@@ -255,7 +262,7 @@ export class BpfLink implements Disposable {
   }
 
   #noun(): string {
-    return `the ${this.kind} link on ${this.#target}`;
+    return `the ${this.kind} link on ${this.target}`;
   }
 
   #call<T>(verb: string, work: () => T): T {
@@ -265,7 +272,7 @@ export class BpfLink implements Disposable {
       const { words, log, ...options } = describeFailure(error, this.#noun());
       throw new EbpfAttachError(`${verb} ${this.#noun()}: ${words}`, {
         ...options,
-        target: this.#target,
+        target: this.target,
         hint: log.at(-1),
         holder: options.code === 'ERR_EBPF_REPLACED' ? this.holder() : undefined,
       });
@@ -273,10 +280,11 @@ export class BpfLink implements Disposable {
   }
 }
 
-// A link whose interface or cgroup went away keeps its program and loses its ifindex or cgroup id (net/core/dev.c,
-// bpf_xdp_link_fill_link_info; kernel/bpf/cgroup.c, bpf_cgroup_link_fill_link_info).
-function isAttached(info: NativeLinkInfo): boolean {
-  return info.programId !== 0 && info.ifindex !== 0 && info.cgroupId !== 0;
+// A link whose interface, cgroup, namespace or map went away keeps its program and loses the number of the other
+// (net/core/dev.c, bpf_xdp_link_fill_link_info; kernel/bpf/cgroup.c, bpf_cgroup_link_fill_link_info; and so on). Of
+// struct_ops there is no program, but the map.
+function isAttached({ programId, ifindex, cgroupId, netnsInode, mapId }: NativeLinkInfo): boolean {
+  return (mapId ?? programId) !== 0 && ifindex !== 0 && cgroupId !== 0 && netnsInode !== 0;
 }
 
 /** A bpf_link ends with its last descriptor: only a pin keeps it. @internal */

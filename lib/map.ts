@@ -1,6 +1,7 @@
 import { endianness } from 'node:os';
 import { describeFailure, EbpfStateError, errnoName } from './errors.ts';
 import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
+import type { BpfLink } from './link.ts';
 import { MapAccess, refuseBytes } from './map-access.ts';
 import { type BatchOptions, BatchReader } from './map-batch.ts';
 import { createMap } from './map-create.ts';
@@ -11,6 +12,7 @@ import { MapSlot } from './map-slot.ts';
 import { type NativeBatchResult, type NativeMap, native } from './native.ts';
 import { byIdFailure, openId, openPin, pin, unpin } from './pin.ts';
 import type { BpfProgram } from './program.ts';
+import { attachStructOps } from './struct-ops.ts';
 
 export type Bytes = Uint8Array;
 /** A map's key: its bytes, or a number where keys are 4 bytes wide. */
@@ -108,6 +110,8 @@ export class BpfMap implements Disposable {
   #memory: ArrayBuffer | undefined;
   // A bloom filter is asked with a value.
   readonly #asks: boolean;
+  // Of its object; a map of its own has no struct_ops to attach.
+  #links: Set<BpfLink> | undefined;
   #closed = false;
 
   private constructor(nativeMap: NativeMap, owner: object, pins: string[] = []) {
@@ -147,8 +151,10 @@ export class BpfMap implements Disposable {
   }
 
   /** @internal */
-  static wrap(nativeMap: NativeMap, owner: object): BpfMap {
-    return new BpfMap(nativeMap, owner);
+  static wrap(nativeMap: NativeMap, owner: { links: Set<BpfLink> }): BpfMap {
+    const map = new BpfMap(nativeMap, owner);
+    map.#links = owner.links;
+    return map;
   }
 
   /**
@@ -435,6 +441,18 @@ export class BpfMap implements Disposable {
     } catch (error) {
       throw this.failure('map the memory of', error);
     }
+  }
+
+  /**
+   * Registers a struct_ops map's functions with the kernel, as BpfObject.attachAll() does. A struct of
+   * SEC(".struct_ops.link") has a link (kernel 6.4); one of SEC(".struct_ops") is registered until close(), detach() or
+   * the orderly end of the process.
+   *
+   * @throws EbpfAttachError `ERR_EBPF_MAP_TYPE`; EEXIST where another one has the name; EBUSY where it is registered
+   * @throws EbpfPermissionError naming what the process lacks
+   */
+  attach(): BpfLink {
+    return attachStructOps(this, this.#links);
   }
 
   /** No user space writes it any more, not even through another handle (kernel 5.2). Programs still do. */

@@ -52,6 +52,11 @@ export interface NativeBinding {
   describeErrno(errno: number): string;
   dropPrivileges(uid: number, gid: number): void;
   enableStats(): NativeStats;
+  /** Offsets in the file. */
+  userSymbol(path: string, name: string): number[];
+  userSymbols(path: string): string[];
+  /** `provider:name` */
+  userProbes(path: string): string[];
   onLog(listener: ((level: string, line: string) => void) | undefined): void;
 }
 
@@ -158,6 +163,42 @@ export interface NativeProgram {
   ): NativeLink;
   attachCgroup(path: string, attachType: string | undefined): NativeLink;
   attachSocket(fd: number): NativeLink;
+  attachKprobe(
+    pmu: number,
+    returnBit: number | undefined,
+    fn: string,
+    offset: bigint,
+    cookie: bigint | undefined,
+  ): NativeLink;
+  attachKprobeMulti(functions: readonly string[], ret: boolean, cookies: readonly bigint[]): NativeLink;
+  attachUprobe(
+    pmu: number,
+    returnBit: number | undefined,
+    path: string,
+    offset: bigint,
+    pid: number | undefined,
+    cookie: bigint | undefined,
+  ): NativeLink;
+  attachUsdt(path: string, provider: string, name: string, pid: number | undefined): NativeLink;
+  attachPerfEvent(
+    type: number,
+    config: number,
+    frequency: number,
+    threads: readonly number[],
+    cpus: readonly number[],
+    inherit: boolean,
+  ): NativeLink;
+  attachIterator(map: NativeMap | undefined): NativeLink;
+  attachNetns(netns: string | number, attachType: string): NativeLink;
+  attachNetfilter(
+    pf: number,
+    hooknum: number,
+    priority: number,
+    defrag: boolean,
+    netns: string | number | undefined,
+  ): NativeLink;
+  attachSockmap(map: NativeMap, attachType: string): NativeLink;
+  attachSockmapLinkless(map: NativeMap, attachType: string): NativeLink;
   attach(): NativeLink;
   attachTracepoint(tracepoint: number, cookie: bigint | undefined): NativeLink;
   attachRawTracepoint(name: string | undefined): NativeLink;
@@ -171,6 +212,13 @@ export interface NativeLink {
   pin(path: string): void;
   persist(): void;
   detach(): void;
+  openIterator(): NativeIterator;
+  close(): void;
+}
+
+export interface NativeIterator {
+  /** Undefined at the end. */
+  read(): Promise<Uint8Array | undefined>;
   close(): void;
 }
 
@@ -183,6 +231,10 @@ export interface NativeLinkInfo {
   ifindex?: number;
   /** Of a cgroup's link; 0 where the cgroup is gone. */
   cgroupId?: number;
+  /** Of a network namespace's link; 0 where the namespace is gone. */
+  netnsInode?: number;
+  /** Of a sockmap's link and of struct_ops; 0 where it is detached. */
+  mapId?: number;
   /** Of a clsact filter. */
   priority?: number;
   handle?: number;
@@ -214,6 +266,8 @@ export interface NativeMap {
   hasBatch(): boolean;
   scan(keys: Uint8Array, values: Uint8Array, capacity: number, take: boolean): NativeScan;
   reader(options: NativeReaderOptions): NativeReader;
+  /** Of struct_ops. */
+  attach(): NativeLink;
   close(): void;
 }
 

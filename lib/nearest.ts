@@ -22,3 +22,14 @@ function editDistance(a: string, b: string): number {
   }
   return row.at(-1) ?? 0;
 }
+
+/** nearest() among the names of a whole kernel or program, of which most are no candidates. */
+export function nearestOfMany(wanted: string, names: readonly string[], most = 5): string[] {
+  const lower = wanted.toLowerCase();
+  const alike = names.filter(
+    (name) =>
+      name.toLowerCase().includes(lower) ||
+      (Math.abs(name.length - wanted.length) <= 3 && name[0] === wanted[0]),
+  );
+  return nearest(wanted, alike, most);
+}

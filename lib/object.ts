@@ -25,6 +25,7 @@ import {
   unprivilegedType,
 } from './privileges.ts';
 import { BpfProgram } from './program.ts';
+import { attachPoint } from './section.ts';
 import { invalidObject, readSource, readSourceSync, type Source, type SourceBytes } from './source.ts';
 import { checkLoadable } from './validate.ts';
 import { verifierLogs, verifierPlace, verifierSummary } from './verifier-log.ts';
@@ -190,8 +191,8 @@ export class BpfObject<S extends Schema = Schema> implements Disposable {
   }
 
   /**
-   * Attaches each program whose SEC() says where, or none: one that fails takes back those before it. Programs that
-   * need an interface or a cgroup (xdp, tc, cgroup_skb) are left out, as libbpf does.
+   * Attaches each program whose SEC() says where and each struct_ops map, or none: one that fails takes back those
+   * before it. Programs that need an interface or a cgroup (xdp, tc, cgroup_skb) are left out, as libbpf does.
    *
    * @throws what BpfProgram.attach() throws
    * @example
@@ -199,7 +200,9 @@ export class BpfObject<S extends Schema = Schema> implements Disposable {
    */
   attachAll(): BpfLink[] {
     if (this.#closed) throw new EbpfStateError(`object ${this.name} is closed`, { state: 'closed' });
-    return attachAll(Object.values(this.programs));
+    const programs = Object.values(this.programs).filter(({ section }) => attachPoint(section));
+    const structs = Object.values(this.maps).filter(({ type }) => type === 'struct_ops');
+    return attachAll([...programs, ...structs]);
   }
 
   #named<T>(noun: 'program' | 'map', all: Readonly<Record<string, T>>, name: string): T {

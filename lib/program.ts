@@ -1,15 +1,29 @@
-import { attachFailure, noObject, type SectionTarget, sectionTarget } from './attach.ts';
+import { type Attached, attachFailure, noObject, type SectionTarget, sectionTarget } from './attach.ts';
+import { attachBySection } from './attach-section.ts';
 import { type CgroupOptions, cgroupFailure, checkCgroupProgram } from './cgroup.ts';
-import { describeFailure, EbpfError, EbpfNotSupportedError } from './errors.ts';
+import { describeFailure, EbpfError, EbpfNotSupportedError, isNativeFailure } from './errors.ts';
 import type { NetTarget } from './interface.ts';
+import { attachIterator, type BpfIterator, type IteratorOptions, openIterator } from './iterator.ts';
+import {
+  attachKprobe,
+  attachKprobeMulti,
+  attachSyscall,
+  type KprobeMultiOptions,
+  type KprobeOptions,
+} from './kprobe.ts';
 import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
 import { BpfLink, type XdpLink, type XdpOptions } from './link.ts';
-import type { Bytes } from './map.ts';
+import type { BpfMap, Bytes } from './map.ts';
 import { type NativeLink, type NativeProgram, native } from './native.ts';
+import { attachNetfilter, type NetfilterOptions } from './netfilter.ts';
+import { attachNetns } from './netns-link.ts';
+import { attachPerfEvent, type PerfEventOptions } from './perf-event.ts';
 import { byIdFailure, openId, openPin, pin } from './pin.ts';
 import { checkSocketProgram, socketFailure } from './socket.ts';
+import { attachSockmap, type SockmapOptions } from './sockmap.ts';
 import { attachTc, type TcLink, type TcOptions } from './tc.ts';
 import { tracepointNumber } from './tracepoint.ts';
+import { attachUprobe, attachUsdt, type UprobeOptions, type UsdtOptions } from './uprobe.ts';
 import { attachXdp } from './xdp.ts';
 
 export interface ProgramStats {
@@ -149,9 +163,11 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Attaches the program where its SEC() says: `tp/sched/sched_switch`, `raw_tp/sys_enter`, `kprobe/do_unlinkat`, …
+   * Attaches the program where its SEC() says: `tp/sched/sched_switch`, `raw_tp/sys_enter`, `kprobe/do_unlinkat`,
+   * `uprobe/libc.so.6:malloc`, `usdt/./server:app:request`, `iter/task`, …
    *
-   * @throws EbpfAttachError `ERR_EBPF_NO_TARGET` where the section names none, `ERR_EBPF_NO_TRACEPOINT`
+   * @throws EbpfAttachError `ERR_EBPF_NO_TARGET` where the section names none, `ERR_EBPF_NO_TRACEPOINT`,
+   *   `ERR_EBPF_NO_FUNCTION`, `ERR_EBPF_NO_SYMBOL`, `ERR_EBPF_NO_USDT`
    * @throws EbpfNotSupportedError where the kernel lacks what it takes, or tracefs is not mounted
    * @throws EbpfPermissionError naming what the process lacks
    * @example
@@ -160,11 +176,8 @@ export class BpfProgram implements Disposable {
    */
   attach(): BpfLink {
     const at = sectionTarget(this);
-    if (at.kind === 'tp' || at.kind === 'tracepoint') {
-      const slash = at.target.indexOf('/');
-      return this.attachTracepoint(at.target.slice(0, Math.max(slash, 0)), at.target.slice(slash + 1));
-    }
-    if (/^raw_t/.test(at.kind)) return this.attachRawTracepoint(at.target);
+    const link = attachBySection(this, at);
+    if (link) return link;
     if (this.#hasObject) return this.#attach(at, () => this.native.attach());
     // libbpf attaches what it has loaded; the kernel knows where a tracing program was loaded for.
     if (!/^(tp_btf|fentry|fexit|fmod_ret|lsm)$/.test(at.kind)) throw noObject(this, at);
@@ -193,6 +206,130 @@ export class BpfProgram implements Disposable {
     return this.#attach({ kind: 'raw_tracepoint', target: name }, () =>
       this.native.attachRawTracepoint(name),
     );
+  }
+
+  /**
+   * Attaches to a function of the kernel: the one that is named, or the first of several names that the kernel has, as
+   * functions are renamed between versions. The link's `target` says which.
+   *
+   * @throws EbpfAttachError `ERR_EBPF_NO_FUNCTION` with near names; EINVAL where the kernel lets nobody probe it; EILSEQ
+   * @throws EbpfNotSupportedError `kprobes` for a kernel without
+   * @example
+   * using link = program.attachKprobe(['do_unlinkat', 'filename_unlinkat'], { ret: true });
+   * console.log(link.target);
+   */
+  attachKprobe(fn: string | readonly string[], options: KprobeOptions = {}): BpfLink {
+    return this.#own(attachKprobe(this, fn, options));
+  }
+
+  /**
+   * Attaches a `SEC("kprobe.multi")` program to many functions of the kernel, with one link. Kernel 5.18.
+   *
+   * @param fns names, or a pattern with `*` and `?`, which takes tracefs
+   * @throws EbpfAttachError `ERR_EBPF_NO_FUNCTION` with near names, where one is missing or nothing matches
+   * @throws EbpfNotSupportedError `kprobe.multi`, `tracefs`
+   * @example
+   * using link = program.attachKprobeMulti({ pattern: 'tcp_v4_*' });
+   */
+  attachKprobeMulti(fns: readonly string[] | { pattern: string }, options: KprobeMultiOptions = {}): BpfLink {
+    return this.#own(attachKprobeMulti(this, fns, options));
+  }
+
+  /**
+   * Attaches to a system call (`openat`), by the function that it is on this machine's architecture.
+   *
+   * @throws EbpfAttachError `ERR_EBPF_NO_FUNCTION` with near names
+   * @throws EbpfNotSupportedError `kprobes` for a kernel without
+   */
+  attachSyscall(name: string, options: { ret?: boolean } = {}): BpfLink {
+    return this.#own(attachSyscall(this, name, options.ret ?? false));
+  }
+
+  /**
+   * Attaches to a function of a program or shared library, or to a place in its file.
+   *
+   * @throws EbpfAttachError ENOENT without such a file, `ERR_EBPF_NOT_ELF`, `ERR_EBPF_NO_SYMBOL` with near names,
+   *   `ERR_EBPF_AMBIGUOUS` with the offsets of several functions of one name
+   * @example
+   * using link = program.attachUprobe({ binary: 'libc.so.6', symbol: 'malloc', pid: 1234 });
+   */
+  attachUprobe(options: UprobeOptions): BpfLink {
+    return this.#own(attachUprobe(this, options));
+  }
+
+  /**
+   * Attaches a `SEC("usdt")` program to a probe that the author of a program put in (sys/sdt.h).
+   *
+   * @throws EbpfAttachError `ERR_EBPF_NO_USDT` with near names; ENOENT, `ERR_EBPF_NOT_ELF`; `ERR_EBPF_NO_OBJECT` for a
+   *   program that came from a pin
+   * @example
+   * using link = program.attachUsdt({ binary: '/usr/bin/postgres', provider: 'postgresql', name: 'query__start' });
+   */
+  attachUsdt(options: UsdtOptions): BpfLink {
+    return this.#own(attachUsdt(this, options));
+  }
+
+  /**
+   * Runs the program at a frequency: one link for all CPUs, unless one is named. Only what is on a single CPU, or of a
+   * process with a single thread, can be pinned.
+   *
+   * @throws EbpfNotSupportedError `hardware counters` where the machine has none for `cycles` or `instructions`
+   * @throws EbpfAttachError ESRCH without such a process; EINVAL above kernel.perf_event_max_sample_rate, ENODEV for a
+   *   CPU that is not online
+   * @example
+   * using link = program.attachPerfEvent({ event: 'cpu-clock', frequency: 99 });
+   */
+  attachPerfEvent(options: PerfEventOptions): BpfLink {
+    return this.#own(attachPerfEvent(this, options));
+  }
+
+  /**
+   * Attaches a `SEC("sk_lookup")` (kernel 5.9) or `SEC("flow_dissector")` program to a network namespace: a path or a
+   * descriptor, which is not needed afterwards.
+   *
+   * @throws EbpfAttachError ENOENT; EINVAL where it is no network namespace; EEXIST where it has a flow dissector
+   */
+  attachNetns(netns: string | number): BpfLink {
+    return this.#own(attachNetns(this, netns));
+  }
+
+  /**
+   * Attaches a `SEC("netfilter")` program to a hook of the network stack. Kernel 6.4.
+   *
+   * @throws EbpfAttachError EBUSY where the priority is taken
+   * @throws EbpfNotSupportedError `netfilter`
+   * @example
+   * using link = program.attachNetfilter({ pf: 'ipv4', hooknum: 'local_in', priority: -128 });
+   */
+  attachNetfilter(options: NetfilterOptions): BpfLink {
+    return this.#own(attachNetfilter(this, options));
+  }
+
+  /**
+   * Attaches a `SEC("sk_skb/…")` or `SEC("sk_msg")` program to a map of sockets: to those in it now and those to come.
+   * A map has one program of each kind, which is never replaced.
+   *
+   * @throws EbpfAttachError EBUSY or EEXIST where the map has such a program; `ERR_EBPF_MAP_TYPE`,
+   *   `ERR_EBPF_PROGRAM_TYPE`, `ERR_EBPF_NO_TARGET`
+   */
+  attachSockmap(map: BpfMap, options: SockmapOptions = {}): BpfLink {
+    return this.#own(attachSockmap(this, map, options));
+  }
+
+  /**
+   * Runs a `SEC("iter/…")` program over the kernel's objects, and gives what it writes. Kernel 5.8. attach() gives the
+   * link alone, to be pinned: each reading of the pin is such a run.
+   *
+   * @throws EbpfAttachError where the program iterates a map's elements and there is no `map`, or not such a one
+   * @example
+   * for await (const bytes of program.openIterator()) process.stdout.write(bytes);
+   */
+  openIterator(options: IteratorOptions = {}): BpfIterator {
+    const attached = attachIterator(this, options);
+    let iterator: BpfIterator | undefined;
+    const link = this.#own(attached, () => iterator?.close()); // as where its object closes
+    iterator = openIterator(link, attached.native, this.name);
+    return iterator;
   }
 
   /**
@@ -246,17 +383,23 @@ export class BpfProgram implements Disposable {
     attempt: () => NativeLink,
     failure: (error: unknown) => EbpfError,
   ): BpfLink {
-    let nativeLink: NativeLink;
     try {
-      nativeLink = attempt();
+      return this.#own({ native: attempt(), target, owner });
     } catch (error) {
-      throw failure(error);
+      throw isNativeFailure(error) ? failure(error) : error;
     }
+  }
+
+  #own({ native: nativeLink, target, owner = 'fd' }: Attached, ended?: () => void): BpfLink {
     const links = this.#owner.links;
     try {
       const kind = nativeLink.info().type;
+      const onClose = (closed: BpfLink) => {
+        links.delete(closed);
+        ended?.();
+      };
       const init = { native: nativeLink, program: this, kind, target, owner };
-      const link = new BpfLink({ ...init, onClose: (closed) => links.delete(closed) });
+      const link = new BpfLink({ ...init, onClose });
       links.add(link);
       return link;
     } catch (error) {

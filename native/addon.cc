@@ -17,6 +17,7 @@
 #include "stats.h"
 #include "tc.h"
 #include "tcx.h"
+#include "user_symbols.h"
 #include "xdp.h"
 
 #include <bpf/libbpf.h>
@@ -100,6 +101,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports)
 	DefineStatsFunctions(env, exports);
 	DefineDryRunFunctions(env, exports);
 	DefineKernelEnumFunctions(env, exports);
+	DefineUserSymbolFunctions(env, exports);
 	exports.Set("libbpfVersion", libbpf_version_string());
 	return exports;
 }

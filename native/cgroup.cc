@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arguments.h"
+#include "attach_type.h"
 #include "link.h"
 #include "options.h"
 #include "program.h"
@@ -7,28 +8,9 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <cerrno>
-#include <cstring>
 
 namespace node_ebpf
 {
-
-namespace
-{
-
-// By the kernel's word, such as cgroup_inet_ingress.
-bool FindAttachType(const std::string &name, bpf_attach_type *out)
-{
-	for (int type = 0; type < __MAX_BPF_ATTACH_TYPE; type++) {
-		const char *known = libbpf_bpf_attach_type_str(static_cast<bpf_attach_type>(type));
-		if (known && name == known) {
-			*out = static_cast<bpf_attach_type>(type);
-			return true;
-		}
-	}
-	return false;
-}
-
-} // namespace
 
 // attachCgroup(path, attachType | undefined): a link, of the type that the SEC() says where none is given.
 Napi::Value Program::AttachCgroup(const Napi::CallbackInfo &info)
@@ -36,14 +18,12 @@ Napi::Value Program::AttachCgroup(const Napi::CallbackInfo &info)
 	Napi::Env env = info.Env();
 	if (!fd_.valid())
 		return ThrowClosed(env, "program");
-	std::string path, name;
+	std::string path;
 	bpf_attach_type type =
 	        program_ ? bpf_program__expected_attach_type(program_) : BPF_CGROUP_INET_INGRESS;
 	if (!ReadString(env, info[0], "path", &path) ||
-	    (!IsAbsent(env, info[1]) && !ReadString(env, info[1], "attachType", &name)))
+	    (!IsAbsent(env, info[1]) && !ReadAttachType(env, info[1], &type)))
 		return env.Undefined();
-	if (!name.empty() && !FindAttachType(name, &type))
-		return Failure::FromErrno(EINVAL, "libbpf_bpf_attach_type_str").Throw(env);
 	UniqueFd folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	if (!folder.valid())
 		return Failure::FromErrno(errno, "open").Throw(env);

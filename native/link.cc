@@ -39,6 +39,12 @@ Napi::Object ToObject(Napi::Env env, int fd, const struct bpf_link_info &link_in
 		result.Set("ifindex", link_info.tcx.ifindex);
 	else if (link_info.type == BPF_LINK_TYPE_CGROUP)
 		result.Set("cgroupId", static_cast<double>(link_info.cgroup.cgroup_id));
+	else if (link_info.type == BPF_LINK_TYPE_NETNS)
+		result.Set("netnsInode", link_info.netns.netns_ino);
+	else if (link_info.type == BPF_LINK_TYPE_SOCKMAP)
+		result.Set("mapId", link_info.sockmap.map_id);
+	else if (link_info.type == BPF_LINK_TYPE_STRUCT_OPS)
+		result.Set("mapId", link_info.struct_ops.map_id);
 	return result;
 }
 
@@ -94,6 +100,7 @@ Napi::Function Link::Define(Napi::Env env)
 	                           InstanceMethod("persist", &Link::Persist),
 	                           InstanceMethod("detach", &Link::Detach),
 	                           InstanceMethod("close", &Link::Close),
+	                           InstanceMethod("openIterator", &Link::OpenIterator),
 	                   });
 }
 
@@ -119,7 +126,8 @@ Napi::Value Link::New(Napi::Env env, UniqueFd fd, uint32_t program_id)
 	return Construct<Link>(env, std::move(init));
 }
 
-Napi::Value Link::New(Napi::Env env, LibbpfLink link, uint32_t program_id)
+Napi::Value Link::New(Napi::Env env, LibbpfLink link, uint32_t program_id,
+                      std::shared_ptr<struct bpf_object> object)
 {
 	// A USDT link is many probes and says 0, which is somebody else's: no descriptor of libbpf's is
 	// below 3.
@@ -132,6 +140,7 @@ Napi::Value Link::New(Napi::Env env, LibbpfLink link, uint32_t program_id)
 		return New(env, std::move(own)); // libbpf's own is closed, and ours keeps the attachment
 	}
 	LinkInit init;
+	init.object = std::move(object);
 	init.probe = std::move(link);
 	init.program_id = program_id;
 	return Construct<Link>(env, std::move(init));
@@ -150,6 +159,7 @@ Link::Link(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Link>(info), env_(
 		return;
 	fd_ = std::move(init.fd);
 	linkless_ = std::move(init.linkless);
+	object_ = std::move(init.object);
 	probe_ = std::move(init.probe);
 	program_id_ = init.program_id;
 	if (linkless_)
@@ -178,8 +188,8 @@ int Link::fd() const
 	return fd > 2 ? fd : -1;
 }
 
-// info(): { type, programId, id?, target?, ifindex?, cgroupId?, priority?, handle? }; programId 0: nothing is
-// attached there now.
+// info(): { type, programId, id?, target?, ifindex?, cgroupId?, netnsInode?, mapId?, priority?, handle? };
+// programId 0: nothing is attached there now.
 Napi::Value Link::Info(const Napi::CallbackInfo &info)
 {
 	Napi::Env env = info.Env();
@@ -199,7 +209,8 @@ Napi::Value Link::Info(const Napi::CallbackInfo &info)
 	int error = fd() >= 0 ? GetInfo(fd(), &link_info) : -EINVAL;
 	if (error == -EINVAL && program_id_) {
 		Napi::Object result = Napi::Object::New(env);
-		result.Set("type", "perf_event");
+		// Many probes, and none of their links is the whole.
+		result.Set("type", probe_ && fd() < 0 ? "usdt" : "perf_event");
 		result.Set("programId", program_id_);
 		return result;
 	}
@@ -290,6 +301,7 @@ Napi::Value Link::Close(const Napi::CallbackInfo &info)
 {
 	fd_.Reset();
 	probe_.reset();
+	object_.reset();
 	if (linkless_) {
 		Addon::Of(info.Env()).Forget(this);
 		linkless_.reset();

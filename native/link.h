@@ -8,6 +8,7 @@
 #include <optional>
 
 struct bpf_link;
+struct bpf_object;
 
 namespace node_ebpf
 {
@@ -52,7 +53,9 @@ struct LinkInit {
 
 	UniqueFd fd;
 	std::unique_ptr<LinklessAttachment> linkless;
-	// A probe is more than one descriptor: libbpf's link owns all of them, and `fd` is empty.
+	// A probe is more than one descriptor: libbpf's link owns all of them, and `fd` is empty. It goes
+	// before the object, which a USDT link writes to when it ends.
+	std::shared_ptr<struct bpf_object> object;
 	LibbpfLink probe;
 	// Of a perf event or a probe: what info() says where the kernel has no link to ask. Such a link can
 	// be neither updated nor detached, it ends by closing.
@@ -67,7 +70,8 @@ public:
 	static Napi::Value New(Napi::Env env, std::unique_ptr<LinklessAttachment> linkless);
 	// An attachment that may have no bpf_link: a perf event (before 5.15).
 	static Napi::Value New(Napi::Env env, UniqueFd fd, uint32_t program_id);
-	static Napi::Value New(Napi::Env env, LibbpfLink link, uint32_t program_id);
+	static Napi::Value New(Napi::Env env, LibbpfLink link, uint32_t program_id,
+	                       std::shared_ptr<struct bpf_object> object = nullptr);
 
 	explicit Link(const Napi::CallbackInfo &info);
 	~Link() override;
@@ -84,10 +88,12 @@ private:
 	Napi::Value Persist(const Napi::CallbackInfo &info);
 	Napi::Value Detach(const Napi::CallbackInfo &info);
 	Napi::Value Close(const Napi::CallbackInfo &info);
+	Napi::Value OpenIterator(const Napi::CallbackInfo &info); // iterator.cc
 
 	Napi::Env env_;
 	UniqueFd fd_;
 	std::unique_ptr<LinklessAttachment> linkless_;
+	std::shared_ptr<struct bpf_object> object_;
 	LibbpfLink probe_;
 	uint32_t program_id_ = 0;
 };

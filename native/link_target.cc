@@ -71,6 +71,17 @@ std::string LinkTarget(int fd, const struct bpf_link_info &link_info)
 		return "cgroup " + std::to_string(link_info.cgroup.cgroup_id);
 	case BPF_LINK_TYPE_NETNS:
 		return "network namespace " + std::to_string(link_info.netns.netns_ino);
+	case BPF_LINK_TYPE_NETFILTER:
+		return "netfilter hook " + std::to_string(link_info.netfilter.hooknum);
+	case BPF_LINK_TYPE_SOCKMAP:
+		return "map " + std::to_string(link_info.sockmap.map_id);
+	case BPF_LINK_TYPE_STRUCT_OPS:
+		return "map " + std::to_string(link_info.struct_ops.map_id);
+	case BPF_LINK_TYPE_ITER:
+		return Name(fd, [](auto *out, uint64_t name, uint32_t size) {
+			out->iter.target_name = name;
+			out->iter.target_name_len = size;
+		});
 	default:
 		return "";
 	}

@@ -167,13 +167,22 @@ Napi::Function Map::Define(Napi::Env env)
 	                           InstanceMethod("hasBatch", &Map::HasBatch),
 	                           InstanceMethod("scan", &Map::Scan),
 	                           InstanceMethod("reader", &Map::Reader),
+	                           InstanceMethod("attach", &Map::Attach),
 	                           InstanceMethod("close", &Map::Close),
 	                   });
 }
 
-Napi::Value Map::New(Napi::Env env, UniqueFd fd, std::string name, std::vector<Member> members)
+Napi::Value Map::New(Napi::Env env, UniqueFd fd, std::string name)
 {
-	return Construct<Map>(env, MapInit{std::move(fd), std::move(name), std::move(members)});
+	MapInit init;
+	init.fd = std::move(fd);
+	init.name = std::move(name);
+	return New(env, std::move(init));
+}
+
+Napi::Value Map::New(Napi::Env env, MapInit init)
+{
+	return Construct<Map>(env, std::move(init));
 }
 
 Map *Map::FromValue(Napi::Env env, Napi::Value value)
@@ -211,6 +220,8 @@ Map::Map(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Map>(info)
 	state_->fd = std::move(init.fd);
 	state_->name = init.name.empty() ? map_info.name : std::move(init.name);
 	state_->members = std::move(init.members);
+	state_->object = std::move(init.object);
+	state_->struct_ops = init.struct_ops;
 	state_->shape = ShapeOf(map_info, static_cast<uint32_t>(cpus));
 }
 
@@ -288,6 +299,8 @@ Napi::Value Map::CountKeys(const Napi::CallbackInfo &info)
 Napi::Value Map::Close(const Napi::CallbackInfo &info)
 {
 	state_->fd.Reset();
+	state_->struct_ops = nullptr;
+	state_->object.reset();
 	return info.Env().Undefined();
 }
 

@@ -8,6 +8,9 @@
 #include <memory>
 #include <string>
 
+struct bpf_map;
+struct bpf_object;
+
 namespace node_ebpf
 {
 
@@ -15,6 +18,9 @@ struct MapInit {
 	UniqueFd fd;
 	std::string name; // libbpf's; the kernel's own is cut at 15 characters
 	std::vector<Member> members;
+	// libbpf's view of a struct_ops map, for attach(); the object lives as long.
+	std::shared_ptr<struct bpf_object> object;
+	struct bpf_map *struct_ops = nullptr;
 };
 
 // What does not change while a map lives.
@@ -37,6 +43,8 @@ struct MapState {
 	MapShape shape;
 	std::string name;
 	std::vector<Member> members; // of the value; empty until somebody asks, where libbpf did not load it
+	std::shared_ptr<struct bpf_object> object;
+	struct bpf_map *struct_ops = nullptr;
 };
 
 class Map : public Napi::ObjectWrap<Map>
@@ -44,8 +52,8 @@ class Map : public Napi::ObjectWrap<Map>
 public:
 	static Napi::Function Define(Napi::Env env);
 	// Reads the map's shape from the kernel; a Failure is thrown as a JS error and the result is empty.
-	static Napi::Value New(Napi::Env env, UniqueFd fd, std::string name,
-	                       std::vector<Member> members = {});
+	static Napi::Value New(Napi::Env env, UniqueFd fd, std::string name);
+	static Napi::Value New(Napi::Env env, MapInit init);
 
 	// The map that `value` wraps, open; null with an error pending otherwise.
 	static Map *FromValue(Napi::Env env, Napi::Value value);
@@ -69,6 +77,7 @@ private:
 	Napi::Value HasBatch(const Napi::CallbackInfo &info);
 	Napi::Value Scan(const Napi::CallbackInfo &info);   // map_scan.cc
 	Napi::Value Reader(const Napi::CallbackInfo &info); // map_reader.cc
+	Napi::Value Attach(const Napi::CallbackInfo &info); // struct_ops.cc
 	Napi::Value Close(const Napi::CallbackInfo &info);
 
 	bool open() const { return state_->fd.valid(); }

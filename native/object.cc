@@ -167,12 +167,15 @@ Napi::Value Object::Maps(const Napi::CallbackInfo &info)
 		std::vector<Member> members;
 		if (const struct btf *btf = bpf_object__btf(object_.get()))
 			members = MembersOf(btf, bpf_map__btf_value_type_id(map));
-		inits.push_back({std::move(fd), name, std::move(members)});
+		inits.push_back({std::move(fd), name, std::move(members), nullptr, nullptr});
+		if (bpf_map__type(map) == BPF_MAP_TYPE_STRUCT_OPS) {
+			inits.back().object = object_;
+			inits.back().struct_ops = map;
+		}
 	}
 	Napi::Array result = Napi::Array::New(env);
 	for (size_t i = 0; i < inits.size(); i++) {
-		Napi::Value handle = Map::New(env, std::move(inits[i].fd), std::move(inits[i].name),
-		                              std::move(inits[i].members));
+		Napi::Value handle = Map::New(env, std::move(inits[i]));
 		if (env.IsExceptionPending())
 			return env.Undefined();
 		result.Set(static_cast<uint32_t>(i), handle);

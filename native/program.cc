@@ -146,6 +146,16 @@ Napi::Function Program::Define(Napi::Env env)
 	                           InstanceMethod("adoptClsact", &Program::AdoptClsact),
 	                           InstanceMethod("attachCgroup", &Program::AttachCgroup),
 	                           InstanceMethod("attachSocket", &Program::AttachSocket),
+	                           InstanceMethod("attachKprobe", &Program::AttachKprobe),
+	                           InstanceMethod("attachUprobe", &Program::AttachUprobe),
+	                           InstanceMethod("attachKprobeMulti", &Program::AttachKprobeMulti),
+	                           InstanceMethod("attachUsdt", &Program::AttachUsdt),
+	                           InstanceMethod("attachPerfEvent", &Program::AttachPerfEvent),
+	                           InstanceMethod("attachIterator", &Program::AttachIterator),
+	                           InstanceMethod("attachNetns", &Program::AttachNetns),
+	                           InstanceMethod("attachNetfilter", &Program::AttachNetfilter),
+	                           InstanceMethod("attachSockmap", &Program::AttachSockmap),
+	                           InstanceMethod("attachSockmapLinkless", &Program::AttachSockmapLinkless),
 	                           InstanceMethod("attach", &Program::Attach),
 	                           InstanceMethod("attachTracepoint", &Program::AttachTracepoint),
 	                           InstanceMethod("attachRawTracepoint", &Program::AttachRawTracepoint),
@@ -295,7 +305,7 @@ Napi::Value Program::Attach(const Napi::CallbackInfo &info)
 	if (!link)
 		return Failure::FromErrno(errno, "bpf_program__attach", capture.Take()).Throw(env);
 	Addon::Of(env).Say(capture.Rest());
-	return Link::New(env, std::move(link), prog_info.id);
+	return Link::New(env, std::move(link), prog_info.id, object_);
 }
 
 // attachTracepoint(number, cookie | undefined): `number` is what tracefs gives the tracepoint.

@@ -39,14 +39,24 @@ private:
 	Napi::Value Describe(const Napi::CallbackInfo &info);
 	Napi::Value Stats(const Napi::CallbackInfo &info);
 	Napi::Value Run(const Napi::CallbackInfo &info);
-	Napi::Value AttachXdp(const Napi::CallbackInfo &info);        // xdp.cc
-	Napi::Value AttachXdpNetlink(const Napi::CallbackInfo &info); // xdp.cc
-	Napi::Value AttachTcx(const Napi::CallbackInfo &info);        // tcx.cc
-	Napi::Value AttachClsact(const Napi::CallbackInfo &info);     // clsact.cc
-	Napi::Value AdoptXdp(const Napi::CallbackInfo &info);         // xdp.cc
-	Napi::Value AdoptClsact(const Napi::CallbackInfo &info);      // clsact.cc
-	Napi::Value AttachCgroup(const Napi::CallbackInfo &info);     // cgroup.cc
-	Napi::Value AttachSocket(const Napi::CallbackInfo &info);     // socket_filter.cc
+	Napi::Value AttachXdp(const Napi::CallbackInfo &info);             // xdp.cc
+	Napi::Value AttachXdpNetlink(const Napi::CallbackInfo &info);      // xdp.cc
+	Napi::Value AttachTcx(const Napi::CallbackInfo &info);             // tcx.cc
+	Napi::Value AttachClsact(const Napi::CallbackInfo &info);          // clsact.cc
+	Napi::Value AdoptXdp(const Napi::CallbackInfo &info);              // xdp.cc
+	Napi::Value AdoptClsact(const Napi::CallbackInfo &info);           // clsact.cc
+	Napi::Value AttachCgroup(const Napi::CallbackInfo &info);          // cgroup.cc
+	Napi::Value AttachSocket(const Napi::CallbackInfo &info);          // socket_filter.cc
+	Napi::Value AttachKprobe(const Napi::CallbackInfo &info);          // probe_attach.cc
+	Napi::Value AttachUprobe(const Napi::CallbackInfo &info);          // probe_attach.cc
+	Napi::Value AttachKprobeMulti(const Napi::CallbackInfo &info);     // kprobe_multi.cc
+	Napi::Value AttachUsdt(const Napi::CallbackInfo &info);            // usdt.cc
+	Napi::Value AttachPerfEvent(const Napi::CallbackInfo &info);       // perf_event.cc
+	Napi::Value AttachIterator(const Napi::CallbackInfo &info);        // iterator.cc
+	Napi::Value AttachNetns(const Napi::CallbackInfo &info);           // netns_link.cc
+	Napi::Value AttachNetfilter(const Napi::CallbackInfo &info);       // netfilter.cc
+	Napi::Value AttachSockmap(const Napi::CallbackInfo &info);         // sockmap.cc
+	Napi::Value AttachSockmapLinkless(const Napi::CallbackInfo &info); // sockmap.cc
 	Napi::Value Attach(const Napi::CallbackInfo &info);
 	Napi::Value AttachTracepoint(const Napi::CallbackInfo &info);
 	Napi::Value AttachRawTracepoint(const Napi::CallbackInfo &info);

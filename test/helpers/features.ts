@@ -13,6 +13,7 @@ export const FEATURES = {
   iter: '5.8',
   sk_lookup: '5.9',
   struct_ops: '5.6',
+  'struct_ops.link': '6.4',
   netfilter: '6.4',
   tcx: '6.6',
   'uprobe.multi': '6.6',

@@ -282,7 +282,7 @@ test('at every number of free descriptors a load succeeds or leaves nothing', as
        if (fds() !== before) { codes.add(free + ' free: ' + (fds() - before) + ' lost'); break; }
      }
      console.log(JSON.stringify({ codes: [...codes], some: loaded > 0 }));`,
-    { prefix: ['prlimit', '--nofile=48'] },
+    { prefix: ['prlimit', '--nofile=128'] },
   );
   const { codes, some } = JSON.parse(await child.line()) as { codes: string[]; some: boolean };
   expect(codes.filter((code) => /lost/.test(code))).toEqual([]);

@@ -293,7 +293,7 @@ test('too few descriptors are an error with the kernel’s name, and none is los
        try { work(); codes.push('done'); } catch ({ code }) { codes.push(code); }
      for (const fd of taken) closeSync(fd);
      console.log(JSON.stringify({ codes, lost: fds() - before }));`,
-    { prefix: ['prlimit', '--nofile=48'] },
+    { prefix: ['prlimit', '--nofile=128'] },
   );
   expect(JSON.parse(await child.line())).toEqual({ codes: ['EMFILE', 'EMFILE', 'EMFILE'], lost: 0 });
 });

@@ -1,0 +1,134 @@
+import { type Attached, attachFailure, requireType } from './attach.ts';
+import { describeFailure, EbpfAttachError, EbpfNotSupportedError } from './errors.ts';
+import { requireCookies } from './kprobe.ts';
+import { probeKind } from './probe-event.ts';
+import type { BpfProgram } from './program.ts';
+import { binaryPath, noUsdt, symbolOffset } from './user-binary.ts';
+
+// Places in programs and shared libraries: functions, and the probes that their authors put in.
+
+export interface UprobeOptions {
+  /** A path, or a name that is looked for on PATH, and `libc.so.6` where libraries are. */
+  binary: string;
+  /** The function. Without it, `offset` is one of the file. */
+  symbol?: string;
+  /** Bytes from the function's start, or from the file's. */
+  offset?: number;
+  /** Only in this process. Default: in every process that runs the file, now and later. */
+  pid?: number;
+  /** At the function's return, not at its start. Default false. */
+  ret?: boolean;
+  /** What bpf_get_attach_cookie() gives the program (kernel 5.15). */
+  cookie?: bigint;
+}
+
+export interface UsdtOptions {
+  /** As for attachUprobe(). */
+  binary: string;
+  provider: string;
+  name: string;
+  /** Only in this process. Default: in every process that runs the file (kernel 5.15 for shared libraries). */
+  pid?: number;
+}
+
+/** @internal */
+export function attachUprobe(program: BpfProgram, options: UprobeOptions): Attached {
+  const { binary, symbol, offset, pid, ret = false, cookie } = options;
+  const place = [symbol, offset === undefined ? undefined : `0x${offset.toString(16)}`]
+    .filter(Boolean)
+    .join('+');
+  const what = `attach ${program.name} to ${binary}:${place}`;
+  checkPid(pid);
+  if (symbol === undefined && offset === undefined) throw new TypeError('Expected symbol or offset');
+  if (symbol !== undefined && (typeof symbol !== 'string' || symbol === '')) {
+    throw new TypeError(`Expected a function's name for symbol but received ${JSON.stringify(symbol)}`);
+  }
+  if (offset !== undefined && (!Number.isSafeInteger(offset) || offset < 0)) {
+    throw new RangeError(`Expected an integer from 0 for offset but received ${String(offset)}`);
+  }
+  requireType(what, program, ['kprobe'], binary);
+  const path = binaryPath(what, binary);
+  const start = symbol === undefined ? 0 : symbolOffset(what, path, symbol);
+  const { pmu, returnBit } = probeKind(what, 'uprobe', ret);
+  requireCookies(what, cookie);
+  const target = `${path}:${place}`;
+  try {
+    const native = program.native.attachUprobe(
+      pmu,
+      returnBit,
+      path,
+      BigInt(start + (offset ?? 0)),
+      pid,
+      cookie,
+    );
+    return { native, target };
+  } catch (error) {
+    throw uprobeFailure(what, program, { kind: 'uprobe', target }, pid, error);
+  }
+}
+
+/** @internal */
+export function attachUsdt(program: BpfProgram, { binary, provider, name, pid }: UsdtOptions): Attached {
+  const probe = `${provider}:${name}`;
+  const what = `attach ${program.name} to ${binary}:${probe}`;
+  checkPid(pid);
+  for (const [member, value] of Object.entries({ provider, name })) {
+    if (typeof value !== 'string' || value === '') {
+      throw new TypeError(`Expected a string for ${member} but received ${JSON.stringify(value)}`);
+    }
+  }
+  requireType(what, program, ['kprobe'], probe);
+  const path = binaryPath(what, binary);
+  const target = `${path}:${probe}`;
+  try {
+    return { native: program.native.attachUsdt(path, provider, name, pid), target };
+  } catch (error) {
+    const { code } = describeFailure(error, `program ${program.name}`);
+    if (code === 'ENOENT') throw noUsdt(what, path, probe);
+    if (code === 'EOPNOTSUPP') throw usdtNotSupported(what, program, pid);
+    throw uprobeFailure(what, program, { kind: 'usdt', target }, pid, error);
+  }
+}
+
+function usdtNotSupported(what: string, program: BpfProgram, pid: number | undefined) {
+  if (program.section === '') {
+    return new EbpfAttachError(
+      `${what}: it came from a pin or an id, and its object's maps hold the arguments`,
+      {
+        code: 'ERR_EBPF_NO_OBJECT',
+        target: program.name,
+        hint: 'attach it in the process that loads it',
+      },
+    );
+  }
+  return new EbpfNotSupportedError(`${what}: this kernel cannot do it`, {
+    feature: pid === undefined ? 'USDT without pid' : 'USDT',
+    minKernel: '5.15',
+    hint: pid === undefined ? 'pass pid' : undefined,
+  });
+}
+
+function uprobeFailure(
+  what: string,
+  program: BpfProgram,
+  at: { kind: string; target: string },
+  pid: number | undefined,
+  error: unknown,
+) {
+  const failure = attachFailure(what, program.name, at, error);
+  const hint = failure.code === 'ESRCH' ? `there is no process ${pid}` : REFUSALS[failure.code];
+  if (hint === undefined || !(failure instanceof EbpfAttachError)) return failure;
+  const { code, errno, syscall } = failure;
+  return new EbpfAttachError(failure.message, { code, errno, syscall, target: at.target, hint });
+}
+
+const REFUSALS: Readonly<Record<string, string>> = {
+  EINVAL: 'no instruction begins at this offset, or the file ends before it',
+  EIO: 'the file ends before this offset',
+};
+
+/** @internal */
+export function checkPid(pid: number | undefined): void {
+  if (pid === undefined || (Number.isInteger(pid) && pid > 0 && pid < 2 ** 31)) return;
+  throw new RangeError(`Expected a process's number for pid but received ${String(pid)}`);
+}

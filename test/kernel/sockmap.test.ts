@@ -1,0 +1,162 @@
+import { execFileSync } from 'node:child_process';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { type BpfMap, BpfProgram, loadObject } from '../../lib/index.ts';
+import { kernelBefore } from '../../lib/privileges.ts';
+import { Bpffs } from '../helpers/bpffs.ts';
+import { caught } from '../helpers/caught.ts';
+import { Cgroup } from '../helpers/cgroup.ts';
+import { endChildren, runModule } from '../helpers/child.ts';
+import {
+  assertNothingLeft,
+  bpftool,
+  fdCount,
+  linksOf,
+  type Snapshot,
+  snapshotIds,
+  untilGone,
+} from '../helpers/kernel.ts';
+import { createNetns, type Netns } from '../helpers/netns.ts';
+import { testObject } from '../helpers/objects.ts';
+
+const path = testObject('sockets');
+const [CONNECTED, SENT, RECEIVED] = [0, 1, 2] as const;
+
+let before: Snapshot;
+beforeAll(() => {
+  before = snapshotIds(['on_sockops', 'on_msg', 'on_verdict', 'on_parser', 'sockets']);
+});
+afterEach(endChildren);
+afterAll(() => assertNothingLeft(before));
+
+const count = (map: BpfMap, row: number) =>
+  Number(new DataView((map.get(row) ?? new Uint8Array(8)).buffer).getBigUint64(0, true));
+
+// A process of the cgroup connects to another that is not, sends some bytes and gets some.
+const TALK = `
+import os, socket, sys
+listener = socket.create_server(('127.0.0.1', 0))
+if os.fork() == 0:
+    served = listener.accept()[0]
+    got = 0
+    while got < int(sys.argv[2]): got += len(served.recv(65536))
+    served.sendall(b'y' * int(sys.argv[3]))
+    served.recv(1)
+    sys.exit(0)
+open(sys.argv[1] + '/cgroup.procs', 'w').write(str(os.getpid()))
+client = socket.create_connection(listener.getsockname())
+client.sendall(b'x' * int(sys.argv[2]))
+got = 0
+while got < int(sys.argv[3]): got += len(client.recv(65536))
+client.close()
+os.wait()
+`;
+function talk(netns: Netns, cgroup: Cgroup, sent: number, received: number): void {
+  const python = ['/usr/bin/python3', '-c', TALK, cgroup.path, `${sent}`, `${received}`];
+  execFileSync('nsenter', [`--net=${netns.path}`, ...python], { stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+test('sockops of a cgroup, and sk_msg and sk_skb of a map: each sees what it should', async () => {
+  using netns = createNetns();
+  netns.upLoopback();
+  using cgroup = new Cgroup();
+  using object = await loadObject(path);
+  const passed = object.map('passed');
+  const map = object.map('sockets');
+  const fds = fdCount(process.pid, /bpf/);
+  const sockops = object.program('on_sockops').attachCgroup(cgroup.path);
+  expect(sockops).toMatchObject({ kind: 'cgroup' });
+  const msg = object.program('on_msg').attachSockmap(map);
+  const parser = object.program('on_parser').attachSockmap(map);
+  const verdict = object.program('on_verdict').attachSockmap(map);
+  for (const link of [msg, parser, verdict]) {
+    expect(link).toMatchObject({ kind: 'sockmap', target: 'map sockets' });
+    expect(link.owner).toBe(kernelBefore('6.10') ? 'map' : 'fd');
+    expect(link.state()).toBe('attached');
+  }
+  if (!kernelBefore('6.10')) {
+    const ids = linksOf([object.program('on_msg').id]);
+    expect(ids).toEqual([msg.id]);
+    expect(bpftool('link', 'show', 'id', `${ids[0]}`)).toMatchObject({
+      prog_id: object.program('on_msg').id,
+    });
+  }
+  talk(netns, cgroup, 1000, 3000);
+  expect([count(passed, CONNECTED), count(passed, SENT), count(passed, RECEIVED)]).toEqual([1, 1000, 3000]);
+  for (const link of [msg, parser, verdict]) link.detach();
+  talk(netns, cgroup, 1000, 3000);
+  expect([count(passed, CONNECTED), count(passed, SENT), count(passed, RECEIVED)]).toEqual([2, 1000, 3000]);
+  sockops.detach();
+  talk(netns, cgroup, 1, 1);
+  expect(count(passed, CONNECTED)).toBe(2);
+  expect(fdCount(process.pid, /bpf/)).toBe(fds);
+});
+
+test('a map has one program of each kind, which stays', async () => {
+  using object = await loadObject(path);
+  using other = await loadObject(path);
+  const map = object.map('sockets');
+  const link = object.program('on_msg').attachSockmap(map);
+  const attach = () => other.program('on_msg').attachSockmap(map);
+  // Before 5.17 nobody can ask whether there is one.
+  if (!kernelBefore('5.17')) {
+    expect(caught(attach)).toMatchObject({
+      ...{ name: 'EbpfAttachError', code: expect.stringMatching(/EBUSY|EEXIST/) },
+      hint: expect.stringContaining('detach it first'),
+    });
+  }
+  expect(link.state()).toBe('attached');
+  link.update(other.program('on_msg'));
+  expect(link.state()).toBe('attached');
+  link.detach();
+  const again = attach();
+  expect(again.state()).toBe('attached');
+  again.close();
+});
+
+test('a program from a pin, and bad arguments', async () => {
+  using bpffs = new Bpffs();
+  using object = await loadObject(path);
+  object.program('on_verdict').pin(bpffs.at('verdict'));
+  using pinned = BpfProgram.fromPin(bpffs.at('verdict'));
+  const map = object.map('sockets');
+  const fds = fdCount(process.pid, /bpf/);
+  expect(caught(() => pinned.attachSockmap(map))).toMatchObject({
+    ...{ name: 'EbpfAttachError', code: 'ERR_EBPF_NO_TARGET', hint: expect.stringContaining('attachType') },
+  });
+  const link = pinned.attachSockmap(map, { attachType: 'sk_skb_stream_verdict' });
+  expect(link.state()).toBe('attached');
+  link.close();
+  expect(caught(() => pinned.attachSockmap(map, { attachType: 'xdp' }))).toMatchObject({
+    name: 'EbpfAttachError',
+  });
+  expect(caught(() => pinned.attachSockmap(map, { attachType: 'nothing' }))).toMatchObject({
+    ...{ name: 'EbpfAttachError', code: 'EINVAL' },
+  });
+  expect(caught(() => object.program('on_msg').attachSockmap(object.map('passed')))).toMatchObject({
+    ...{ name: 'EbpfAttachError', code: 'ERR_EBPF_MAP_TYPE' },
+  });
+  expect(caught(() => object.program('on_sockops').attachSockmap(map))).toMatchObject({
+    ...{ code: 'ERR_EBPF_PROGRAM_TYPE', hint: expect.stringContaining('attachCgroup') },
+  });
+  expect(caught(() => object.program('on_msg').attach())).toMatchObject({
+    ...{ code: 'ERR_EBPF_NO_TARGET', hint: expect.stringContaining('attachSockmap') },
+  });
+  expect(fdCount(process.pid, /bpf/)).toBe(fds);
+});
+
+test('a process that exits takes its program off a map that others keep', async () => {
+  using bpffs = new Bpffs();
+  using object = await loadObject(path);
+  object.map('sockets').pin(bpffs.at('sockets'));
+  const child = runModule(
+    `const object = await ebpf.loadObject(${JSON.stringify(path)});
+     const map = ebpf.BpfMap.fromPin(${JSON.stringify(bpffs.at('sockets'))});
+     const link = object.program('on_msg').attachSockmap(map);
+     console.log(object.program('on_msg').id + ' ' + link.state());
+     process.exit(0);`,
+  );
+  const [id, state] = (await child.line()).split(' ');
+  expect(state).toBe('attached');
+  await child.ended();
+  await untilGone({ programs: [Number(id)] });
+});
