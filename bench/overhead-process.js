@@ -2,7 +2,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
-import { BpfProgram, enableStats } from '../dist/index.js';
+import { BpfProgram, enableStats, loadObject } from '../dist/index.js';
 import { SyscallLatency, TcClassifier, TracepointNet, XdpCounter } from '../dist/programs/index.js';
 import { reference } from './maps.js';
 import { median, ratio } from './measure.js';
@@ -11,6 +11,8 @@ const [, , work, extent] = process.argv;
 const ROUNDS = extent === 'quick' ? 3 : 21;
 const SLICE_NS = extent === 'quick' ? 2e6 : 30e6;
 process.stdin.on('end', () => process.exit()).resume();
+
+const EMPTY = new URL('../build/test-bpf/empty.bpf.o', import.meta.url);
 
 const ip = (line) => execFileSync('ip', line.split(' '));
 
@@ -80,8 +82,8 @@ async function attached(promise, viaOf) {
 
 const programIds = () => BpfProgram.list().map(({ id }) => id);
 
-/** Nanoseconds of an event by the kernel's count: the median of several stretches. */
-async function byStatistics(attach, subject, times, runsPerEvent) {
+/** Nanoseconds of a run by the kernel's count: the median of several stretches. */
+async function byStatistics(attach, run, times) {
   const before = new Set(programIds());
   const attachment = await attach();
   const programs = programIds()
@@ -90,7 +92,7 @@ async function byStatistics(attach, subject, times, runsPerEvent) {
   const statistics = enableStats();
   try {
     const stretches = [];
-    while (stretches.length < ROUNDS) stretches.push(await stretch(programs, subject, times, runsPerEvent));
+    while (stretches.length < ROUNDS) stretches.push(await stretch(programs, run, times));
     return median(stretches);
   } finally {
     statistics[Symbol.dispose]();
@@ -99,17 +101,28 @@ async function byStatistics(attach, subject, times, runsPerEvent) {
   }
 }
 
-async function stretch(programs, { run }, times, runsPerEvent) {
+/** The kernel reads its clock before and after a run, and counts half of that as the program's. */
+async function emptyRun() {
+  const attach = async () => {
+    const object = await loadObject(EMPTY);
+    object.attachAll();
+    return object;
+  };
+  return byStatistics(attach, (times) => reference.readAndWrite(times), 10_000);
+}
+
+async function stretch(programs, run, times) {
   const before = programs.map((program) => program.stats());
   await run(times);
   const after = programs.map((program) => program.stats());
   const grown = (name) => after.reduce((sum, stats, i) => sum + stats[name] - before[i][name], 0);
   const runs = grown('runCount');
   if (runs === 0) throw new Error('the program that is measured did not run');
-  return (runsPerEvent * grown('runTimeNs')) / runs;
+  return grown('runTimeNs') / runs;
 }
 
 ip('link set lo up');
+const empty = await emptyRun();
 const subject = await WORK[work]();
 let times = 1;
 for (let ns = 0; ns < SLICE_NS; times *= 2) ns = times * (await subject.run(times));
@@ -118,7 +131,8 @@ for (const [program, attach] of Object.entries(PROGRAMS)) {
   if (!first) continue;
   const { via } = first;
   first.close();
-  const nsPerEvent = await byStatistics(() => attach(subject), subject, times, RUNS[program] ?? 1);
+  const ns = (await byStatistics(() => attach(subject), subject.run, times)) - empty;
+  const nsPerEvent = ns * (RUNS[program] ?? 1);
   const [without, withIt] = [[], []];
   for (let round = 0; round < ROUNDS; round++) {
     const turns = [

@@ -17,6 +17,7 @@
 #include <linux/if_ether.h>
 #include <node_api.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -443,10 +444,12 @@ static napi_value send_packets(napi_env env, napi_callback_info info)
 	while (sent < count && !error) {
 		int now_sent = sendmmsg(fd, messages, count - sent < FRAMES ? count - sent : FRAMES, 0);
 
-		if (now_sent < 0)
-			error = errno;
-		else
+		if (now_sent >= 0)
 			sent += (__u32)now_sent;
+		else if (errno == ENOBUFS) /* the receiver is behind */
+			sched_yield();
+		else
+			error = errno;
 	}
 	napi_create_double(env, (now() - start) / count, &result);
 	close(fd);
