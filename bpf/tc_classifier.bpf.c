@@ -250,11 +250,44 @@ static __always_inline __be16 parse_first_byte(struct __sk_buff *skb)
 	return version >> 4 == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 }
 
+/* What most packets are: their headers in a row, without options, in the linear part. No helper reads those.
+ */
+struct plain_headers {
+	__u8 addresses[2 * ETH_ALEN];
+	__be16 type;
+	struct ipv4_header ip;
+	__be16 source_port;
+	__be16 destination_port;
+};
+
+static __always_inline int parse_plain(struct __sk_buff *skb, struct packet *packet)
+{
+	const struct plain_headers *headers = (void *)(long)skb->data;
+
+	if (!ethernet || (void *)(headers + 1) > (void *)(long)skb->data_end)
+		return 0;
+	if (headers->type != bpf_htons(ETH_P_IP) || headers->ip.version_ihl != 0x45 ||
+	    headers->ip.fragment & bpf_htons(0x1fff) || !has_ports(headers->ip.protocol))
+		return 0;
+	__builtin_memcpy(packet->key.source, headers->ip.source, 4);
+	__builtin_memcpy(packet->key.destination, headers->ip.destination, 4);
+	packet->key.source_port = headers->source_port;
+	packet->key.destination_port = headers->destination_port;
+	packet->key.protocol = headers->ip.protocol;
+	packet->key.version = 4;
+	packet->transport = ETH_HLEN + sizeof(headers->ip);
+	packet->has_flow = 1;
+	return 1;
+}
+
 static __always_inline void parse(struct __sk_buff *skb, struct packet *packet)
 {
 	__u32 at = 0;
-	__be16 type = ethernet ? parse_ethernet(skb, &at) : parse_first_byte(skb);
+	__be16 type;
 
+	if (parse_plain(skb, packet))
+		return;
+	type = ethernet ? parse_ethernet(skb, &at) : parse_first_byte(skb);
 	if (type == bpf_htons(ETH_P_IP))
 		parse_ipv4(skb, at, packet);
 	else if (type == bpf_htons(ETH_P_IPV6))
@@ -345,18 +378,27 @@ static __always_inline void count_class(__u32 class, __u32 direction, const stru
 	}
 }
 
-/* Any CPU may have a packet of the flow at the same moment. */
-static __always_inline void add_to_flow(struct flow *flow, const struct class_tally *wire, __u64 now)
+/*
+ * Any CPU may have a packet of the flow at the same moment. The clock is read once in a tick of the kernel's
+ * (1 to 10 ms): to read it takes a quarter of what the program takes.
+ */
+static __always_inline void add_to_flow(struct flow *flow, const struct class_tally *wire)
 {
+	volatile struct flow *shared = flow;
+	__u64 tick = bpf_jiffies64(), now;
+
 	__sync_fetch_and_add(&flow->packets, wire->packets);
 	__sync_fetch_and_add(&flow->bytes, wire->bytes);
-	if (*(volatile __u64 *)&flow->last_ns < now)
-		*(volatile __u64 *)&flow->last_ns = now;
+	if (shared->tick == tick)
+		return;
+	shared->tick = tick;
+	now = bpf_ktime_get_ns();
+	if (shared->last_ns < now)
+		shared->last_ns = now;
 }
 
 static __always_inline void count_flow(const struct flow_key *key, const struct class_tally *wire)
 {
-	__u64 now = bpf_ktime_get_ns();
 	struct flow *flow = bpf_map_lookup_elem(&flows, key);
 	struct flow_account *account;
 	struct flow fresh;
@@ -364,18 +406,18 @@ static __always_inline void count_flow(const struct flow_key *key, const struct 
 	int refused;
 
 	if (flow) {
-		add_to_flow(flow, wire, now);
+		add_to_flow(flow, wire);
 		return;
 	}
 	fresh.packets = wire->packets;
 	fresh.bytes = wire->bytes;
-	fresh.first_ns = now;
-	fresh.last_ns = now;
+	fresh.first_ns = fresh.last_ns = bpf_ktime_get_ns();
+	fresh.tick = bpf_jiffies64();
 	refused = bpf_map_update_elem(&flows, key, &fresh, BPF_NOEXIST);
 	if (refused) { /* another CPU was first, or there is no room */
 		flow = bpf_map_lookup_elem(&flows, key);
 		if (flow) {
-			add_to_flow(flow, wire, now);
+			add_to_flow(flow, wire);
 			return;
 		}
 	}

@@ -41,7 +41,8 @@ struct flow {
 	__u64 packets;
 	__u64 bytes;
 	__u64 first_ns;
-	__u64 last_ns;
+	__u64 last_ns; /* of the first packet in the last tick that had one */
+	__u64 tick;
 };
 
 struct flow_account {

@@ -13,8 +13,9 @@ export interface Flow {
   destinationPort: number;
   packets: number;
   bytes: number;
-  /** When the first and the last packet came: nanoseconds of the kernel's monotonic clock, that of process.hrtime(). */
+  /** When the first packet came: nanoseconds of the kernel's monotonic clock, that of process.hrtime(). */
   firstNs: number;
+  /** When the last one came, to within a tick of the kernel's (1 to 10 ms). */
   lastNs: number;
 }
 

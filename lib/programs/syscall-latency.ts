@@ -1,5 +1,5 @@
 import { putCgroup } from '../cgroup.ts';
-import { EbpfAttachError } from '../errors.ts';
+import { EbpfAttachError, EbpfLoadError } from '../errors.ts';
 import type { MapReader } from '../map-reader.ts';
 import { type BpfObject, loadObject } from '../object.ts';
 import { pidNamespace } from '../pid-namespace.ts';
@@ -160,8 +160,8 @@ export async function firstFlavour<T>(
   try {
     return await attempt('raw_tp');
   } catch (error) {
-    // Without CONFIG_FTRACE_SYSCALLS. Anything else would be the same with kprobes, or worse.
-    if (!(error instanceof EbpfAttachError) || error.code !== 'ERR_EBPF_NO_TRACEPOINT') throw error;
+    // Without CONFIG_FTRACE_SYSCALLS BTF does not name the tracepoints. Anything else would be the same with kprobes, or worse.
+    if (!(error instanceof EbpfLoadError) || error.code !== 'ESRCH') throw error;
     return attempt('kprobe');
   }
 }

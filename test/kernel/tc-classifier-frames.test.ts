@@ -315,7 +315,11 @@ test('both programs write their own direction', async () => {
     [5, 5 * length],
   ]);
   // first_ns and last_ns: this machine's monotonic clock, in order.
-  const times = [...(ingress ?? []).slice(2), ...(egress ?? []).slice(2), Number(process.hrtime.bigint())];
+  const times = [
+    ...(ingress ?? []).slice(2, 4),
+    ...(egress ?? []).slice(2, 4),
+    Number(process.hrtime.bigint()),
+  ];
   expect(times).toEqual(times.toSorted((a, b) => a - b));
   expect(times[0]).toBeGreaterThan(0);
 });

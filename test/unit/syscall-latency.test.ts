@@ -5,7 +5,7 @@ import { latency as latencyWords } from '../../lib/cli/format.ts';
 import { processId, syscallNames } from '../../lib/cli/latency.ts';
 import { heatStrip, latencyFrame } from '../../lib/cli/latency-frame.ts';
 import { LatencyMeter, meanRates } from '../../lib/cli/latency-meter.ts';
-import { EbpfAttachError, EbpfNotSupportedError } from '../../lib/errors.ts';
+import { EbpfAttachError, EbpfLoadError, EbpfNotSupportedError } from '../../lib/errors.ts';
 import { kernelDevice } from '../../lib/pid-namespace.ts';
 import { type LostCalls, type SyscallFlavour, SyscallLatency } from '../../lib/programs/index.ts';
 import { Log2Histogram } from '../../lib/programs/log2-histogram.ts';
@@ -121,7 +121,7 @@ test.each([
 });
 
 describe('the flavour', () => {
-  const noTracepoint = new EbpfAttachError('none', { code: 'ERR_EBPF_NO_TRACEPOINT', target: 'sys_enter' });
+  const noTracepoint = new EbpfLoadError('none', { code: 'ESRCH' });
 
   async function tried(via: 'auto' | SyscallFlavour, failing: Partial<Record<SyscallFlavour, Error>>) {
     const order: SyscallFlavour[] = [];
