@@ -11,7 +11,7 @@ const WORK = {
   requests: 'overhead: requests to a Node HTTP server',
 };
 /** Events in a second that a share of a CPU is told of. */
-export const RATES = [10_000, 50_000, 200_000];
+const RATES = [10_000, 50_000, 200_000];
 const PROMISED = 50_000;
 
 export const overhead = Object.entries(WORK).map(([work, name]) => ({

@@ -51,8 +51,22 @@ export function markdown(rows) {
   ]);
   return [
     table(['case', 'who', 'via', 'median (min–max)', 'garbage, bytes', 'rounds', 'budget'], measured),
+    ...shares(rows),
     table(['what', 'budget', 'rows', ''], summary(rows)),
   ].join('\n\n');
+}
+
+/** Of one CPU, what the programs themselves take. */
+function shares(rows) {
+  const programs = rows.filter((row) => row.percentOfCpu);
+  if (programs.length === 0) return [];
+  const rates = Object.keys(programs[0].percentOfCpu);
+  const heads = rates.map((rate) => `${Number(rate).toLocaleString('en')} events a second`);
+  const lines = programs.map(({ case: name, impl, via, percentOfCpu }) => [
+    ...[impl, via, name.replace('overhead: ', '')],
+    ...rates.map((rate) => `${digits(percentOfCpu[rate])} %`),
+  ]);
+  return [table(['program', 'via', 'work', ...heads], lines)];
 }
 
 function summary(rows) {
