@@ -28,6 +28,7 @@ import {
   permissionHint,
   unprivilegedBpfDisabled,
 } from '../../lib/privileges.ts';
+import { probeKind } from '../../lib/probe-event.ts';
 import { attachTc } from '../../lib/tc.ts';
 import { tracepointNumber } from '../../lib/tracepoint.ts';
 import { caught, rejection } from '../helpers/caught.ts';
@@ -441,23 +442,41 @@ describe('attaching by SEC()', () => {
     }
   });
 
-  const PMU = '/sys/bus/event_source/devices/kprobe';
+  it('to a function that the kernel has not: with libbpf’s last word', () => {
+    expect(failure('kprobe', ENOENT, ['libbpf: first', 'libbpf: no such'])).toMatchObject({
+      ...{ name: 'EbpfAttachError', code: 'ENOENT', target: 'do_exit', hint: 'no such' },
+    });
+  });
+
+  const SOURCES = '/sys/bus/event_source/devices';
+  const TYPE = `${SOURCES}/kprobe/type`;
+  const RETURN = `${SOURCES}/kprobe/format/retprobe`;
+  const SOFTWARE = `${SOURCES}/software/type`;
   it.each([
-    ['no kprobes', fileFailure('ENOENT', PMU), { name: 'EbpfNotSupportedError', feature: 'kprobes' }],
+    ['no kprobes', { [TYPE]: fileFailure('ENOENT', TYPE), [SOFTWARE]: '1\n' }, 'kprobes'],
     [
-      'no such function',
-      'there',
-      { name: 'EbpfAttachError', code: 'ENOENT', target: 'do_exit', hint: 'no such' },
+      'no sysfs',
+      { [TYPE]: fileFailure('ENOENT', TYPE), [SOFTWARE]: fileFailure('ENOENT', SOFTWARE) },
+      'sysfs',
     ],
-  ])('a kernel with %s', (_, pmu, expected) => {
-    pretend({ files: { [PMU]: pmu } });
-    expect(failure('kprobe', ENOENT, ['libbpf: first', 'libbpf: no such'])).toMatchObject(expected);
+  ])('a kernel with %s', (_, files, feature) => {
+    pretend({ files });
+    expect(caught(() => probeKind('attach p', 'kprobe', false))).toMatchObject({
+      ...{ name: 'EbpfNotSupportedError', feature, hint: expect.any(String) },
+    });
+  });
+
+  it('a kernel with kprobes', () => {
+    pretend({ files: { [TYPE]: '6\n', [RETURN]: 'config:3\n' } });
+    expect(probeKind('attach p', 'kprobe', false)).toEqual({ pmu: 6, returnBit: undefined });
+    expect(probeKind('attach p', 'kprobe', true)).toEqual({ pmu: 6, returnBit: 3 });
   });
 
   it.each([
     ['kprobe.multi', EOPNOTSUPP, '5.18'],
     ['uprobe.multi', 524, '6.6'],
-    ['iter', EOPNOTSUPP, undefined],
+    ['iter', EOPNOTSUPP, '5.8'],
+    ['tcp_congestion_ops', EOPNOTSUPP, undefined],
   ])('a kernel that cannot do %s (%i)', (kind, errno, minKernel) => {
     const error = failure(kind, errno);
     expect(error).toMatchObject({ name: 'EbpfNotSupportedError', feature: kind, errno });
