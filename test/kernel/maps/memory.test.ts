@@ -31,10 +31,14 @@ describe(`${READS} reads leave the heap where it was`, () => {
     for (let i = 0; i < 20_000; i++) reader.read();
     const { keys, values } = reader;
     const at = heap();
-    // Between two collections: what a read makes shows here, even if a collector would take it.
-    const least = process.memoryUsage().heapUsed;
-    for (let i = 0; i < 10_000; i++) reader.read();
-    expect(process.memoryUsage().heapUsed - least).toBeLessThan(64 * 1024);
+    // Between two collections: what a read makes shows here, even if a collector would take it. V8 compiles now and then, in
+    // one stretch or another; garbage of each read is in all of them.
+    const stretches = Array.from({ length: 5 }, () => {
+      const least = process.memoryUsage().heapUsed;
+      for (let i = 0; i < 10_000; i++) reader.read();
+      return process.memoryUsage().heapUsed - least;
+    });
+    expect(stretches.sort((a, b) => a - b)[2]).toBeLessThan(64 * 1024);
     for (let i = 0; i < READS; i++) reader.read();
     expect(heap() - at).toBeLessThan(64 * 1024);
     expect([reader.keys === keys, reader.values === values]).toEqual([true, true]);
