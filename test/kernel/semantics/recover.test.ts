@@ -91,8 +91,10 @@ async function recovered(world: World): Promise<{ loader: EbpfLoader; attachment
 /** The later run removes everything, and the kernel has nothing of it. */
 async function removed(world: World, loader: EbpfLoader, name: Name, left: Left): Promise<void> {
   for (const { handle } of loader.listLoadedPrograms()) await loader.unloadProgram(handle, { force: true });
+  const late = programExists(left.program);
   expect(isAttached(world, name, left.program)).toBe(false);
-  // unloadProgram() says so itself where the kernel takes longer than two seconds: a row of the lifecycle.
+  // unloadProgram() waits until the kernel has it no longer; where that takes above two seconds it has to say so.
+  if (late) expect(world.warnings.join()).toContain(`program ${left.program} "`);
   const links = left.link === undefined ? [] : [left.link];
   await untilGone({ programs: [left.program], maps: [left.map], links });
   expect(tree(rootOf(world))).toEqual([]);
