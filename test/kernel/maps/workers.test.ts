@@ -2,9 +2,8 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { endChildren, LIBRARY, runModule } from '../../helpers/child.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds, untilGone } from '../../helpers/kernel.ts';
 import { seedOf, xorshift } from '../../helpers/random.ts';
-import { SHORT } from '../../helpers/short.ts';
 
-const WORKERS = SHORT ? 60 : 500;
+const WORKERS = 500;
 const LANES = 4;
 
 let before: Snapshot;
