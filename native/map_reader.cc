@@ -62,39 +62,34 @@ int CounterSource::Prepare()
 		layout.per_cpu = false;
 		layout.Settle();
 		rows_at = memory.data();
+		command_.attr.test.prog_fd = program.get();
 		return 0;
 	}
 	layout.Settle();
 	walk.emplace(shape, path == ReadPath::kBatch, false);
 	int error = raw.Allocate(static_cast<size_t>(capacity) * shape.slot_size);
 	rows_at = raw.data;
+	bool array = shape.type == BPF_MAP_TYPE_ARRAY || shape.type == BPF_MAP_TYPE_PERCPU_ARRAY;
+	whole_array_ = path == ReadPath::kBatch && array && capacity >= shape.max_entries;
+	command_.attr.batch.map_fd = fd.get();
+	command_.attr.batch.out_batch = reinterpret_cast<uintptr_t>(&cursor_);
+	command_.attr.batch.values = reinterpret_cast<uintptr_t>(raw.data);
 	return error;
 }
 
-int CounterSource::Fill(uint8_t *keys, uint32_t *rows)
+int CounterSource::FillByWalk(uint8_t *keys, uint32_t *rows)
 {
-	if (path == ReadPath::kMmap) {
-		*rows = shape.max_entries;
-		return 0;
-	}
-	if (path == ReadPath::kSnapshot) {
-		Zeroed<struct bpf_test_run_opts> opts;
-		int error = bpf_prog_test_run_opts(program.get(), &opts);
-		if (error)
-			return error;
-		*rows = opts.retval;
-		if (*rows > capacity)
-			return -ENOSPC;
-		if (key_area && keys)
-			for (uint32_t row = 0; row < *rows; row++)
-				memcpy(keys + static_cast<size_t>(row) * shape.key_size,
-				       rows_at + row * layout.slot_size, shape.key_size);
-		return 0;
-	}
 	walk->Rewind();
 	int error = walk->Next(fd.get(), keys ? keys : own_keys.data, raw.data, capacity, rows);
 	// A hash that fills the arrays to the last row may hold another.
 	return error || walk->done() ? error : -ENOSPC;
+}
+
+void CounterSource::CopyKeys(uint8_t *keys, uint32_t rows) const
+{
+	for (uint32_t row = 0; row < rows; row++)
+		memcpy(keys + static_cast<size_t>(row) * shape.key_size, rows_at + row * layout.slot_size,
+		       shape.key_size);
 }
 
 void CounterSource::Release()
@@ -180,7 +175,7 @@ bool Usable(napi_env env, const ReaderState &state)
 	return false;
 }
 
-int ReadNumbers(ReaderState *state, uint32_t *rows)
+__attribute__((always_inline)) inline int ReadNumbers(ReaderState *state, uint32_t *rows)
 {
 	CounterSource &source = state->source;
 	int error = source.Fill(state->keys.bytes(), rows);

@@ -2,6 +2,7 @@
 // A reader: a whole map of counters in one call, into memory that is bound to it.
 #pragma once
 #include "bound.h"
+#include "bound_command.h"
 #include "counters.h"
 #include "map.h"
 #include "map_walk.h"
@@ -44,8 +45,7 @@ struct HeapMemory {
 	int Allocate(size_t size)
 	{
 		Free();
-		data = static_cast<uint8_t *>(malloc(size ? size : 1));
-		return data ? 0 : -ENOMEM;
+		return -posix_memalign(reinterpret_cast<void **>(&data), 64, size ? size : 1);
 	}
 	void Free()
 	{
@@ -79,12 +79,46 @@ struct CounterSource {
 
 	// Reads the map. -ENOSPC where it holds more than `capacity` rows. `keys` receives the rows' keys,
 	// unless it is null: those of an array are its indices, and are there already.
-	int Fill(uint8_t *keys, uint32_t *rows);
+	__attribute__((always_inline)) int Fill(uint8_t *keys, uint32_t *rows);
 	// A second one for another thread, in batches for a snapshot: its sums have one writer. -errno.
 	int CopyTo(CounterSource *out) const;
 	int Prepare();
 	void Release();
+
+private:
+	int FillByWalk(uint8_t *keys, uint32_t *rows);
+	void CopyKeys(uint8_t *keys, uint32_t rows) const;
+
+	// What reads the map in one call: a snapshot's program, or the batch that is a whole array.
+	BoundCommand command_;
+	bool whole_array_ = false;
+	uint32_t cursor_ = 0; // where the batch ended: the kernel wants to write it
 };
+
+inline int CounterSource::Fill(uint8_t *keys, uint32_t *rows)
+{
+	if (path == ReadPath::kMmap) {
+		*rows = shape.max_entries;
+		return 0;
+	}
+	if (path == ReadPath::kSnapshot) {
+		int error = command_.Call(BPF_PROG_TEST_RUN);
+		if (error)
+			return error;
+		*rows = command_.attr.test.retval;
+		if (*rows > capacity)
+			return -ENOSPC;
+		if (key_area && keys)
+			CopyKeys(keys, *rows);
+		return 0;
+	}
+	if (whole_array_) {
+		command_.attr.batch.keys = reinterpret_cast<uintptr_t>(keys ? keys : own_keys.data);
+		command_.attr.batch.count = *rows = shape.max_entries;
+		return command_.Call(BPF_MAP_LOOKUP_BATCH);
+	}
+	return FillByWalk(keys, rows);
+}
 
 struct ReaderState {
 	CounterSource source;
