@@ -34,6 +34,16 @@ struct started_call {
 	__u32 pad;
 };
 
+/* A power of two: threads of the same tid, modulo it, contend for a lane. */
+#define LANES 65536
+
+/* The same, of the one thread that has the lane. */
+struct lane {
+	__u64 ns;
+	__u32 row;
+	__u32 tid; /* 0: nobody's */
+};
+
 /* Calls that began and were not counted. */
 struct lost_calls {
 	__u64 no_room;   /* started was full */

@@ -102,7 +102,10 @@ export class SyscallLatency implements Disposable {
     const load = (name: string) => [name, { load: wanted.includes(name) }] as const;
     const object = await loadObject(OBJECT, {
       globals,
-      maps: maxThreads === undefined ? {} : { started: { maxEntries: maxThreads } },
+      maps:
+        maxThreads === undefined
+          ? {}
+          : { started: { maxEntries: maxThreads }, lane_owners: { maxEntries: maxThreads } },
       programs: Object.fromEntries(ALL_PROGRAMS.map(load)),
     });
     try {

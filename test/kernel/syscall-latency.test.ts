@@ -29,6 +29,8 @@ const NAMES = [
     'process_exec',
     'syscall_latency',
     'started',
+    'lanes',
+    'lane_owners',
     'lost',
     'cgroups',
     'syscall_.rodata',
@@ -56,9 +58,21 @@ function mapId(name: string): number {
   return ids[0] ?? 0;
 }
 
-/** The threads that the kernel has in `started`. */
+/** The threads that the kernel has in `started`: no fewer than have a lane. */
 function startedThreads(): number {
-  return bpftool<unknown[]>('map', 'dump', 'id', String(mapId('started'))).length;
+  using owners = BpfMap.fromId(mapId('lane_owners'));
+  const withLane = [...owners.keys()].length;
+  const threads = bpftool<unknown[]>('map', 'dump', 'id', String(mapId('started'))).length;
+  expect(withLane).toBeLessThanOrEqual(threads);
+  return threads;
+}
+
+/** The lane that a thread has, if no other does, and whose it is. */
+function laneOf(tid: number): { index: number; tid: number } {
+  const index = tid % 65_536; // LANES of syscall_latency.h
+  using lanes = BpfMap.fromId(mapId('lanes'));
+  const lane = lanes.get(index) ?? new Uint8Array(16);
+  return { index, tid: new Uint32Array(lane.buffer, lane.byteOffset)[3] ?? 0 };
 }
 
 function counts(histograms: Record<string, Log2Histogram>): Record<string, number> {
@@ -206,6 +220,40 @@ const behaviours: readonly Behaviour[] = [
       expect(await caller.ended()).toBe(0);
       expect(caller.reported(1)).toBe(4); // EINTR
       expect(counts(sound(latency))).toEqual({ ...NONE, read: 1 });
+    },
+  },
+  {
+    name: 'gives a thread a lane, and takes it back at its end',
+    async work(via) {
+      using caller = await Caller.start('files=10,10', 'threads=1');
+      using latency = await attach(via, caller);
+      expect(laneOf(caller.pid).tid).toBe(0);
+      caller.goOn();
+      await caller.inside(READ, 1);
+      expect(laneOf(caller.pid).tid).toBe(caller.pid);
+      caller.endInput();
+      expect(await caller.ended()).toBe(0);
+      await until(() => startedThreads() === 0);
+      expect(laneOf(caller.pid).tid).toBe(0);
+      expectCounted(latency, via, { ...NONE, read: 11, write: 10 });
+    },
+  },
+  {
+    name: 'counts the calls of a thread whose lane another has',
+    async work(via) {
+      using caller = await Caller.start('files=1000,777', 'threads=1');
+      using latency = await attach(via, caller);
+      const { index } = laneOf(caller.pid);
+      using owners = BpfMap.fromId(mapId('lane_owners'));
+      owners.set(index, new Uint8Array(Uint32Array.of(caller.pid + 65_536).buffer));
+      caller.goOn();
+      await caller.inside(READ, 1);
+      expect(laneOf(caller.pid).tid).toBe(0);
+      caller.endInput();
+      expect(await caller.ended()).toBe(0);
+      expectCounted(latency, via, { ...NONE, read: 1001, write: 777 });
+      owners.delete(index);
+      await until(() => startedThreads() === 0);
     },
   },
   {
