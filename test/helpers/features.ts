@@ -19,6 +19,7 @@ export const FEATURES = {
   'uprobe.multi': '6.6',
   'USDT without pid': '5.15',
   'attach cookie': '5.15',
+  'samples of later threads': '5.13',
   'hardware counters': '4.9',
   snapshot: '5.19',
   'verified instructions': '5.16',
@@ -74,13 +75,16 @@ export function whyNot(feature: Feature): string | undefined {
 }
 
 /**
- * vitest's test(), for what takes a feature of the kernel.
+ * vitest's test(), for what takes a feature of the kernel, or several.
  *
  * @example
  * testWith('kprobes')('counts', () => { … });
  */
-export function testWith(feature: Feature): (name: string, work: () => void | Promise<void>) => void {
-  const why = whyNot(feature);
+export function testWith(
+  feature: Feature,
+  ...more: Feature[]
+): (name: string, work: () => void | Promise<void>) => void {
+  const why = [feature, ...more].map(whyNot).find((words) => words !== undefined);
   return (name, work) => {
     const meta = { meta: { feature } };
     if (why === undefined) test(name, meta, work);

@@ -135,8 +135,7 @@ test('of one process with its threads, and of no other', async () => {
   await still(() => total(own));
 });
 
-test('threads that a process starts later are sampled too', async () => {
-  if (kernelBefore('5.13')) return;
+testWith('samples of later threads')('threads that a process starts later are sampled too', async () => {
   // Its first thread waits all the time, and a clock of a thread stands still meanwhile.
   const work = `
 import sys, threading

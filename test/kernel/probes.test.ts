@@ -122,8 +122,7 @@ testWith('kprobes')('attachAll() attaches them, and uprobes, or none', async () 
   expect(fdCount()).toBe(fds);
 });
 
-testWith('attach cookie')('a kprobe’s cookie reaches the program', async () => {
-  if (whyNot('kprobes') !== undefined) return;
+testWith('attach cookie', 'kprobes')('a kprobe’s cookie reaches the program', async () => {
   const own = await loadObject(path, { ...options, programs: { on_cookie: { load: true } } });
   const program = own.program('on_cookie');
   const link = program.attachKprobe('do_unlinkat', { cookie: 2n ** 33n });

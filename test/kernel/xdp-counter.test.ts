@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { type BpfMap, type BpfObject, type BpfProgram, loadObject, xdpQuery } from '../../lib/index.ts';
 import { XdpCounter } from '../../lib/programs/index.ts';
 import { classify, type Row } from '../helpers/classify.ts';
+import { testWith } from '../helpers/features.ts';
 import * as frames from '../helpers/frames.ts';
 import { EtherType, type Extension, type Frame, Protocol } from '../helpers/frames.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds, untilGone, xdpOf } from '../helpers/kernel.ts';
@@ -525,7 +526,7 @@ describe('xdp_counter by BPF_PROG_TEST_RUN', () => {
     expect(misjudged(vectors())).toEqual([]);
   });
 
-  it('costs the verifier no more than it did', () => {
+  testWith('verified instructions')('costs the verifier no more than it did', () => {
     // Linux 6.18 processes 6,646 instructions of what clang 14 makes; kernels and compilers differ, a blow-up
     // of paths is tenfold.
     const { verifiedInstructions } = program.stats();
