@@ -131,6 +131,18 @@ testWith('attach cookie', 'kprobes')('a kprobe’s cookie reaches the program', 
   own.close();
 });
 
+testWith('kprobes')('without CAP_PERFMON a kprobe is refused, and the error names it', async () => {
+  using bpffs = new Bpffs();
+  object.program('on_kprobe').pin(bpffs.at('program'));
+  const child = runModule(
+    `const program = ebpf.BpfProgram.fromPin(${JSON.stringify(bpffs.at('program'))});
+     try { program.attachKprobe('do_unlinkat').close(); console.log('attached'); }
+     catch ({ name, missing }) { console.log(name + ' ' + missing); }`,
+    { prefix: ['setpriv', '--bounding-set=-perfmon,-sys_admin'] },
+  );
+  expect(await child.line()).toBe('EbpfPermissionError CAP_PERFMON');
+});
+
 testWith('kprobes')('a program that came from a pin', () => {
   using bpffs = new Bpffs();
   object.program('on_kprobe').pin(bpffs.at('program'));

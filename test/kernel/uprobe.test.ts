@@ -8,9 +8,16 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { type BpfMap, type BpfObject, BpfProgram, loadObject } from '../../lib/index.ts';
+import {
+  type BpfMap,
+  type BpfObject,
+  BpfProgram,
+  type EbpfAttachError,
+  loadObject,
+} from '../../lib/index.ts';
 import { kernelBefore } from '../../lib/privileges.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { caught } from '../helpers/caught.ts';
@@ -326,6 +333,31 @@ test('what is not there is answered with what is', async () => {
   });
   expect(linksOf([program.id, usdt.id])).toEqual([]);
   expect(fdCount()).toBe(fds);
+});
+
+test('of several functions of one name none is guessed: the error has their offsets', () => {
+  const binary = join(probed.folder, 'twice');
+  const same =
+    '__attribute__((noinline)) static int same(int n) { __asm__ volatile("" : "+r"(n)); return n; }';
+  const call = (times: number) => `for (int i = 0; i < ${times}; i++) same(i);`;
+  const sources = {
+    [`${binary}-1.c`]: `${same} void other(void); int main(void) { ${call(3)} other(); return 0; }`,
+    [`${binary}-2.c`]: `${same} void other(void) { ${call(5)} }`,
+  };
+  for (const [path, text] of Object.entries(sources)) writeFileSync(path, text);
+  execFileSync('gcc', ['-O1', '-o', binary, ...Object.keys(sources)]);
+  const program = object.program('on_uprobe');
+  const error = caught(() => program.attachUprobe({ binary, symbol: 'same' }));
+  expect(error).toMatchObject({
+    ...{ name: 'EbpfAttachError', code: 'ERR_EBPF_AMBIGUOUS', target: 'same' },
+    hint: expect.stringMatching(/ 0x[0-9a-f]+, 0x[0-9a-f]+$/),
+  });
+  const offsets = (error as EbpfAttachError).hint?.match(/0x[0-9a-f]+/g) ?? [];
+  const calls = offsets.map((offset) => {
+    using _ = program.attachUprobe({ binary, offset: Number(offset) });
+    return hits(ROW, () => execFileSync(binary));
+  });
+  expect(calls.sort()).toEqual([3, 5]);
 });
 
 test('bad arguments, other programs, closed ones', async () => {
