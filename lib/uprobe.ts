@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { type Attached, attachFailure, requireType } from './attach.ts';
 import { describeFailure, EbpfAttachError, EbpfNotSupportedError } from './errors.ts';
 import { requireCookies } from './kprobe.ts';
@@ -116,10 +117,16 @@ function uprobeFailure(
   error: unknown,
 ) {
   const failure = attachFailure(what, program.name, at, error);
-  const hint = failure.code === 'ESRCH' ? `there is no process ${pid}` : REFUSALS[failure.code];
+  const hint = failure.code === 'ESRCH' ? absence(pid) : REFUSALS[failure.code];
   if (hint === undefined || !(failure instanceof EbpfAttachError)) return failure;
   const { code, errno, syscall } = failure;
   return new EbpfAttachError(failure.message, { code, errno, syscall, target: at.target, hint });
+}
+
+// libbpf looks the file up in /proc/PID/maps for a USDT probe of one process, and says ESRCH for both.
+function absence(pid: number | undefined): string {
+  if (pid === undefined || !existsSync(`/proc/${pid}`)) return `there is no process ${pid}`;
+  return `process ${pid} has not mapped the file`;
 }
 
 const REFUSALS: Readonly<Record<string, string>> = {
