@@ -2,7 +2,7 @@ import { existsSync, statfsSync, unlinkSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { describeFailure, EbpfError, type EbpfErrorOptions, EbpfPermissionError } from './errors.ts';
 import { type NativeLink, type NativeMap, type NativeProgram, native } from './native.ts';
-import { type Capability, missingCapabilities, permissionHint } from './privileges.ts';
+import { type Capability, kernelBefore, missingCapabilities, permissionHint } from './privileges.ts';
 
 // A pin: a name in a BPF file system that keeps a map, a program or a link in the kernel.
 
@@ -131,6 +131,13 @@ function pinFailure(what: string, noun: string, path: string, error: unknown): E
       });
   }
   const inBpffs = bpffsAt(path);
+  if (inBpffs && options.code === 'EINVAL' && kernelBefore('5.15')) {
+    return new EbpfError(message, {
+      ...options,
+      code: 'ERR_EBPF_NOT_PINNABLE',
+      hint: 'tracepoints, kprobes, uprobes and perf events have a bpf_link, which can be pinned, since Linux 5.15',
+    });
+  }
   if (inBpffs === false && options.code !== 'ENOTDIR') {
     return new EbpfError(`${what}: ${dirname(path)} is not in a BPF file system`, {
       ...options,

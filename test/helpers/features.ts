@@ -19,6 +19,7 @@ export const FEATURES = {
   'uprobe.multi': '6.6',
   'USDT without pid': '5.15',
   'attach cookie': '5.15',
+  'links of events': '5.15',
   'samples of later threads': '5.13',
   'hardware counters': '4.9',
   snapshot: '5.19',

@@ -106,7 +106,7 @@ test('of one CPU alone, by a link that can be pinned', async () => {
   await until(() => (samples()[cpu] ?? 0) > (from[cpu] ?? 0));
   for (const other of cpus.filter((each) => each !== cpu)) expect(samples()[other]).toBe(from[other]);
   if (kernelBefore('5.15')) {
-    expect(caught(() => link.pin(bpffs.at('link')))).toMatchObject({ name: 'EbpfError' });
+    expect(caught(() => link.pin(bpffs.at('link')))).toMatchObject({ code: 'ERR_EBPF_NOT_PINNABLE' });
     link.close();
     return;
   }
