@@ -230,14 +230,16 @@ function attachFilter({ program, entry, options }: Attempt, removeQdisc: boolean
   try {
     return attach(options.priority);
   } catch (error) {
-    const full = isNativeFailure(error) && errnoName(error.errno ?? 0) === 'ENOSPC';
+    const full = isNativeFailure(error) && NO_PRIORITY.includes(errnoName(error.errno ?? 0));
     if (!full || options.priority !== undefined) throw error;
     return attach(freePriority(native().tcFilters(entry.ifindex, direction, netns)));
   }
 }
 
 // The kernel gives out 49152 and then what is before the lowest from 32768 on (net/sched/cls_api.c, tcf_auto_prio): with
-// somebody at 32768, ENOSPC.
+// somebody at 32768, ENOSPC; Linux 5.10 takes the one at 32768 for it and says EINVAL.
+const NO_PRIORITY = ['ENOSPC', 'EINVAL'];
+
 function freePriority(filters: readonly NativeTcFilter[]): number | undefined {
   const taken = new Set(filters.map(({ priority }) => priority));
   for (let priority = 0xc000; priority > 0; priority--) if (!taken.has(priority)) return priority;

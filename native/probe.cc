@@ -108,15 +108,17 @@ Answer TryStructOpsMap()
 }
 
 // libbpf says "supported" wherever the verifier's log does not name the helper, and it is empty where the
-// kernel did not let the program come to the verifier.
+// kernel did not let the program come to the verifier, or does not know its type.
 Answer TryHelper(const Helper &helper)
 {
 	errno = 0;
-	int result = libbpf_probe_bpf_helper(static_cast<enum bpf_prog_type>(helper.program_type),
-	                                     static_cast<enum bpf_func_id>(helper.id), nullptr);
-	if (result > 0)
-		return errno == EINVAL || errno == EACCES ? 0 : errno;
-	return AnswerOf(result);
+	enum bpf_prog_type type = static_cast<enum bpf_prog_type>(helper.program_type);
+	int result = libbpf_probe_bpf_helper(type, static_cast<enum bpf_func_id>(helper.id), nullptr);
+	if (result <= 0)
+		return AnswerOf(result);
+	if (errno != EINVAL && errno != EACCES)
+		return errno;
+	return TryProgramType(type) == EINVAL ? EINVAL : 0;
 }
 
 // libbpf asks with BPF_TRACE_FENTRY, which a kernel may refuse while it takes tp_btf and iterators: the type
