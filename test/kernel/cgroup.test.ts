@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import {
   BpfLink,
@@ -26,6 +27,7 @@ import {
 } from '../helpers/kernel.ts';
 import { createNetns, type Netns } from '../helpers/netns.ts';
 import { testObject } from '../helpers/objects.ts';
+import { PYTHON } from '../helpers/send.ts';
 import { until } from '../helpers/until.ts';
 
 let before: Snapshot;
@@ -65,13 +67,9 @@ function send(netns: Netns, cgroup: string, datagrams: number): void {
   execFileSync('nsenter', command, { stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
-interface InCgroup {
-  id: number;
-}
-// bpftool writes nothing at all where nothing is attached.
+const CGROUP_QUERY = fileURLToPath(new URL('../helpers/cgroup_query.py', import.meta.url));
 function attachedTo(path: string): number[] {
-  const output = execFileSync('bpftool', ['-j', 'cgroup', 'show', path], { encoding: 'utf8' });
-  return output.trim() === '' ? [] : (JSON.parse(output) as InCgroup[]).map((entry) => entry.id);
+  return JSON.parse(execFileSync(PYTHON, ['-S', '-E', CGROUP_QUERY, path], { encoding: 'utf8' })) as number[];
 }
 
 test('counts the packets of the cgroup exactly, of nobody else, in and out', () => {

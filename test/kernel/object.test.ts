@@ -13,6 +13,7 @@ import {
 } from '../../lib/index.ts';
 import { caught } from '../helpers/caught.ts';
 import { compile } from '../helpers/elf.ts';
+import { testWith } from '../helpers/features.ts';
 import {
   assertNothingLeft,
   fdCount,
@@ -103,17 +104,22 @@ test('info is the kernel’s', async () => {
   expect(info.memoryBytes).toBeGreaterThanOrEqual(4 * 16 * possibleCpus());
 });
 
-test('run() gives what the program returned, and refuses a frame that is too short', async () => {
+test('run() gives what the program returned, and refuses what it cannot run on', async () => {
   using object = await loadObject(shippedObject('xdp_counter'));
   const program = object.program('xdp_counter');
   const dataOut = new Uint8Array(100);
   const result = program.run({ data: new Uint8Array(64).fill(7), dataOut, repeat: 3 });
   expect(result).toMatchObject({ retval: 2, dataOutSize: 64 });
   expect(dataOut.subarray(0, 65)).toEqual(Uint8Array.from({ length: 65 }, (_, i) => (i < 64 ? 7 : 0)));
-  expect(() => program.run({ data: new Uint8Array(13) })).toThrow(EbpfError);
   expect(() => program.run({ data: new Uint8Array(64), repeat: -1 })).toThrow(RangeError);
   expect(() => program.run({ data: new Uint8Array(64), repeat: Number.NaN })).toThrow(RangeError);
   expect(() => program.run({ data: 'frame' as unknown as Uint8Array })).toThrow(TypeError);
+});
+
+testWith('test runs that refuse short frames')('run() refuses a frame that is too short', async () => {
+  using object = await loadObject(shippedObject('xdp_counter'));
+  const program = object.program('xdp_counter');
+  expect(() => program.run({ data: new Uint8Array(13) })).toThrow(EbpfError);
 });
 
 test('keys and buffers of the wrong shape are refused, and a detached buffer has no bytes', async () => {
