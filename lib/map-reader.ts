@@ -1,4 +1,4 @@
-import { EbpfError, EbpfMapError, EbpfNotSupportedError, EbpfStateError, isNativeFailure } from './errors.ts';
+import { EbpfError, EbpfNotSupportedError, EbpfStateError, isNativeFailure } from './errors.ts';
 import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
 import type { BpfMap, Bytes } from './map.ts';
 import { type CounterField, counterFields } from './map-fields.ts';
@@ -125,7 +125,7 @@ export class MapReader implements Disposable {
   /**
    * Refreshes `keys` and `values`, and gives the number of rows.
    *
-   * @throws EbpfMapError what the kernel says
+   * @throws EbpfMapError what the kernel says; EbpfPermissionError where it says EPERM
    * @throws EbpfStateError after close(), and while readAsync() is at work
    */
   read(): number {
@@ -341,8 +341,7 @@ export class MapReader implements Disposable {
     if (error.code === 'ERR_EBPF_CLOSED') {
       return new EbpfStateError('the map reader is closed', { state: 'closed' });
     }
-    const failure = this.#map.failure(verb, error);
-    return failure instanceof EbpfMapError ? failure : error;
+    return this.#map.failure(verb, error);
   }
 }
 
