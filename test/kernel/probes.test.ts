@@ -141,6 +141,7 @@ testWith('kprobes')('without CAP_PERFMON a kprobe is refused, and the error name
     { prefix: ['setpriv', '--bounding-set=-perfmon,-sys_admin'] },
   );
   expect(await child.line()).toBe('EbpfPermissionError CAP_PERFMON');
+  expect(await child.ended()).toMatchObject({ status: 0 });
 });
 
 testWith('kprobes')('a program that came from a pin', () => {
