@@ -237,7 +237,7 @@ function attachFilter({ program, entry, options }: Attempt, removeQdisc: boolean
 }
 
 // The kernel gives out 49152 and then what is before the lowest from 32768 on (net/sched/cls_api.c, tcf_auto_prio): with
-// somebody at 32768, ENOSPC; Linux 5.10 takes the one at 32768 for it and says EINVAL.
+// somebody at 32768, ENOSPC; up to Linux 6.1, which finds the one at 32768 instead, EINVAL.
 const NO_PRIORITY = ['ENOSPC', 'EINVAL'];
 
 function freePriority(filters: readonly NativeTcFilter[]): number | undefined {
