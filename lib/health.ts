@@ -21,8 +21,12 @@ export interface HealthReport extends ComponentHealth {
   components: ComponentHealth[];
 }
 
-/** EbpfLoader.health(). @internal */
-export function healthOf(entries: readonly Entry[], closed: boolean): HealthReport {
+/** EbpfLoader.health(); `counted` has the entries of maps that somebody has just read, by id. @internal */
+export function healthOf(
+  entries: readonly Entry[],
+  closed: boolean,
+  counted: ReadonlyMap<number, number> = new Map(),
+): HealthReport {
   const attachments: ComponentHealth[] = [];
   const maps: ComponentHealth[] = [];
   const report = component('ebpf_loader', () => {
@@ -39,7 +43,7 @@ export function healthOf(entries: readonly Entry[], closed: boolean): HealthRepo
       for (const map of Object.values(entry.object.maps)) {
         if (seen.has(map.id)) continue; // programs of one file share it
         seen.add(map.id);
-        maps.push(mapHealth(entry, map));
+        maps.push(mapHealth(entry, map, counted));
       }
     }
     const bad = [...attachments, ...maps].filter(({ status }) => status !== 'healthy');
@@ -84,21 +88,22 @@ const FILLING: ReadonlySet<string> = new Set([
 ]);
 const FULL = 0.9;
 
-function mapHealth(entry: Entry, map: BpfMap): ComponentHealth {
+function mapHealth(entry: Entry, map: BpfMap, counted: ReadonlyMap<number, number>): ComponentHealth {
   return component(`map:${entry.handle}:${map.name}`, () => {
     const { id, type, maxEntries } = map;
     if (!FILLING.has(type)) {
       map.info(); // a map that was closed says so
       return { status: 'healthy', message: `map ${map.name} is there`, details: { id, type, maxEntries } };
     }
-    const entries = map.countKeys();
+    const entries = counted.get(id) ?? map.countKeys();
     const details = { id, type, entries, maxEntries };
     const message = `map ${map.name} holds ${entries} of ${maxEntries} entries`;
     return { status: entries > FULL * maxEntries ? 'degraded' : 'healthy', message, details };
   });
 }
 
-function component(
+/** A component by asking for it: what cannot be asked is not known to be well. @internal */
+export function component(
   name: string,
   ask: () => Pick<ComponentHealth, 'status' | 'message' | 'details'>,
 ): ComponentHealth {

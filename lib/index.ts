@@ -53,7 +53,7 @@ export {
 export { ProgramType } from './program-type.ts';
 export type { SockmapOptions } from './sockmap.ts';
 export type { Source } from './source.ts';
-export { enableStats, type LoaderStats } from './stats.ts';
+export { type AttachErrors, enableStats, type LoaderStats } from './stats.ts';
 export { type TcAnchor, type TcDirection, TcLink, type TcOptions, type TcOrder } from './tc.ts';
 export type { UprobeOptions, UsdtOptions } from './uprobe.ts';
 export {

@@ -22,7 +22,7 @@ import type { BpfProgram } from './program.ts';
 import { chooseProgram, type ProgramType } from './program-type.ts';
 import { openFolder, placeWords, recoverHooks, refuseReplaced } from './recover.ts';
 import { inFolder, objectFiles, readSource, type Source } from './source.ts';
-import { type LoaderStats, loaderStats } from './stats.ts';
+import { type AttachErrors, type LoaderStats, loaderStats } from './stats.ts';
 import type { TcDirection, TcOptions } from './tc.ts';
 import type { AttachMode, NegotiatedXdpOptions } from './xdp.ts';
 
@@ -70,6 +70,7 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
   readonly #pins: PinRoot;
   readonly #logger: LoaderOptions['logger'];
   readonly #errors: Record<string, number> = {};
+  readonly #attachErrors: AttachErrors[] = [];
   #closed = false;
 
   constructor(options: LoaderOptions = {}) {
@@ -181,10 +182,12 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
    * @throws EbpfAttachError `ERR_EBPF_NOT_LOADED`, `ERR_EBPF_NO_INTERFACE`, EBUSY or EEXIST with the `holder`
    */
   async attachToInterface(handle: string, iface: Iface, mode: AttachMode = 'skb'): Promise<Attachment> {
-    return this.#counting(() =>
-      this.#loaded(handle, String(iface)).program.type === 'sched_cls'
-        ? this.#attachTc(handle, { iface, direction: 'ingress' })
-        : this.#attachXdp(handle, { iface, mode }),
+    return this.#counting(
+      () =>
+        this.#loaded(handle, String(iface)).program.type === 'sched_cls'
+          ? this.#attachTc(handle, { iface, direction: 'ingress' })
+          : this.#attachXdp(handle, { iface, mode }),
+      String(iface),
     );
   }
 
@@ -196,12 +199,12 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
     handle: string,
     options: NetTarget & NegotiatedXdpOptions & PinOption,
   ): Promise<Attachment> {
-    return this.#counting(() => this.#attachXdp(handle, options));
+    return this.#counting(() => this.#attachXdp(handle, options), String(options.iface));
   }
 
   /** attachToInterface() with every option of TC; `pin` as in attachXdp(). */
   async attachTc(handle: string, options: NetTarget & TcOptions & PinOption): Promise<Attachment> {
-    return this.#counting(() => this.#attachTc(handle, options));
+    return this.#counting(() => this.#attachTc(handle, options), String(options.iface));
   }
 
   #attachXdp(handle: string, options: NetTarget & NegotiatedXdpOptions & PinOption): Attachment {
@@ -227,7 +230,7 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
     return this.#counting(() => {
       const entry = this.#current(handle, handle);
       return this.#attach(entry, sectionAttempt(entry), options.pin);
-    });
+    }, '');
   }
 
   #attach(entry: Entry, { at, existing, down, make }: Attempt, pin: boolean | undefined): Attachment {
@@ -428,7 +431,7 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
   getStats(handle?: string): LoaderStats {
     this.#checkOpen();
     const entries = handle === undefined ? [...this.#entries.values()] : [this.#loaded(handle, handle)];
-    return loaderStats(entries, this.#errors);
+    return loaderStats(entries, this.#errors, this.#attachErrors);
   }
 
   /**
@@ -441,6 +444,11 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
    */
   health(): HealthReport {
     return healthOf([...this.#entries.values()], this.#closed);
+  }
+
+  /** health(), without another walk through maps that somebody has just read: their entries, by id. @internal */
+  healthGiven(counted: ReadonlyMap<number, number>): HealthReport {
+    return healthOf([...this.#entries.values()], this.#closed, counted);
   }
 
   /**
@@ -471,13 +479,22 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
     if (this.#closed) throw new EbpfStateError('the loader is closed', { state: 'closed' });
   }
 
-  async #counting<T>(work: () => T | Promise<T>): Promise<T> {
+  /** @param iface where it attaches, if that is what it does; '' where that is on no interface */
+  async #counting<T>(work: () => T | Promise<T>, iface?: string): Promise<T> {
     try {
       return await work();
     } catch (error) {
-      if (error instanceof EbpfError) this.#errors[error.code] = (this.#errors[error.code] ?? 0) + 1;
+      if (error instanceof EbpfError) this.#count(error.code, iface);
       throw error;
     }
+  }
+
+  #count(code: string, iface: string | undefined): void {
+    this.#errors[code] = (this.#errors[code] ?? 0) + 1;
+    if (iface === undefined) return;
+    const known = this.#attachErrors.find((entry) => entry.interface === iface && entry.code === code);
+    if (known) known.count++;
+    else this.#attachErrors.push({ interface: iface, code, count: 1 });
   }
 
   #loaded(handle: string, target: string, type?: string): Entry {

@@ -58,12 +58,23 @@ export interface LoaderStats {
   mapBytes: number;
   /** Errors that the loader threw, by `code`, since it was made. */
   errors: Record<string, number>;
+  /** Those of attempts to attach, by interface. */
+  attachErrors: AttachErrors[];
+}
+
+/** Attempts to attach that failed. */
+export interface AttachErrors {
+  /** As it was named; '' where the program attaches to no interface. */
+  interface: string;
+  code: string;
+  count: number;
 }
 
 /** EbpfLoader.getStats(). @internal */
 export function loaderStats(
   entries: readonly Entry[],
   errors: Readonly<Record<string, number>>,
+  attachErrors: readonly AttachErrors[],
 ): LoaderStats {
   const maps = new Map(
     entries.flatMap(({ object }) => Object.values(object.maps)).map((map) => [map.id, map] as const),
@@ -78,6 +89,7 @@ export function loaderStats(
       : {}),
     mapBytes: [...maps.values()].reduce((sum, map) => sum + map.info().memoryBytes, 0),
     errors: { ...errors },
+    attachErrors: attachErrors.map((entry) => ({ ...entry })),
   };
 }
 

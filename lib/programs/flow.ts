@@ -1,4 +1,5 @@
 import type { TcDirection } from '../tc.ts';
+import { addressWords } from './address.ts';
 
 /** Packets of one 5-tuple in one direction. An answer is a flow of its own, with the two sides exchanged. */
 export interface Flow {
@@ -38,43 +39,15 @@ const PROTOCOLS: Readonly<Record<number, string>> = {
 export function flowOf(key: Uint8Array, numbers: Float64Array): Flow {
   const view = new DataView(key.buffer, key.byteOffset, key.byteLength);
   const protocol = view.getUint8(PROTOCOL);
+  const version = view.getUint8(VERSION);
   const [packets = 0, bytes = 0, firstNs = 0, lastNs = 0] = numbers;
   return {
     direction: DIRECTIONS[view.getUint8(DIRECTION)] ?? 'ingress',
     protocol: PROTOCOLS[protocol] ?? String(protocol),
-    source: address(view, SOURCE),
+    source: addressWords(view, SOURCE, version),
     sourcePort: view.getUint16(SOURCE_PORT),
-    destination: address(view, DESTINATION),
+    destination: addressWords(view, DESTINATION, version),
     destinationPort: view.getUint16(DESTINATION_PORT),
     ...{ packets, bytes, firstNs, lastNs },
   };
-}
-
-function address(view: DataView, at: number): string {
-  if (view.getUint8(VERSION) === 4) {
-    return [0, 1, 2, 3].map((octet) => view.getUint8(at + octet)).join('.');
-  }
-  return ipv6Words(Array.from({ length: 8 }, (_, group) => view.getUint16(at + 2 * group)));
-}
-
-// RFC 5952: no leading zeros, the longest run of two or more zeros as ::, the first of equal ones, IPv4-mapped in dots.
-function ipv6Words(groups: readonly number[]): string {
-  const mapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff;
-  if (mapped) {
-    const octets = groups.slice(6).flatMap((group) => [group >> 8, group & 0xff]);
-    return `::ffff:${octets.join('.')}`;
-  }
-  let longest = { at: -1, length: 1 };
-  for (let at = 0; at < groups.length; at++) {
-    let length = 0;
-    while (groups[at + length] === 0) length++;
-    if (length > longest.length) longest = { at, length };
-  }
-  const words = (from: number, to?: number) =>
-    groups
-      .slice(from, to)
-      .map((group) => group.toString(16))
-      .join(':');
-  if (longest.at < 0) return words(0);
-  return `${words(0, longest.at)}::${words(longest.at + longest.length)}`;
 }

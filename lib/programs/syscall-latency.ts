@@ -3,6 +3,7 @@ import { EbpfAttachError, EbpfLoadError } from '../errors.ts';
 import type { MapReader } from '../map-reader.ts';
 import { type BpfObject, loadObject } from '../object.ts';
 import { pidNamespace } from '../pid-namespace.ts';
+import { keepBundled } from './bundled.ts';
 import { Log2Histogram } from './log2-histogram.ts';
 import { rowsByNumber, SYSCALLS, type SyscallName } from './syscall-numbers.ts';
 
@@ -110,8 +111,13 @@ export class SyscallLatency implements Disposable {
     });
     try {
       if (cgroup !== undefined) putCgroup('measure system calls', object.map('cgroups'), cgroup);
-      for (const name of wanted) object.program(name).attach();
-      return new SyscallLatency(object, via, syscalls);
+      const attachments = wanted.map((name) => {
+        const program = object.program(name);
+        return { type: program.type, link: program.attach() };
+      });
+      const latency = new SyscallLatency(object, via, syscalls);
+      keepBundled(latency, { name: 'syscall_latency', object, attachments });
+      return latency;
     } catch (error) {
       object.close();
       throw error;

@@ -31,3 +31,10 @@ export function rowsByNumber(names: readonly SyscallName[], arch: string = proce
   for (const name of names) rows[numbers[name]] = SYSCALLS.indexOf(name) + 1;
   return rows;
 }
+
+/** A system call of this architecture by its number: its name, where it is one that can be measured, else the number. @internal */
+export function syscallWord(number: number, arch: string = process.arch): string {
+  const numbers = Object.hasOwn(NUMBERS, arch) ? NUMBERS[arch] : undefined;
+  const known = numbers && Object.entries(numbers).find(([, known]) => known === number);
+  return known ? known[0] : String(number);
+}

@@ -2,6 +2,7 @@ import { findInterface, type NetTarget } from '../interface.ts';
 import type { MapReader } from '../map-reader.ts';
 import { type BpfObject, loadObject } from '../object.ts';
 import type { TcDirection, TcLink, TcOptions } from '../tc.ts';
+import { keepBundled } from './bundled.ts';
 import { type ClassRule, markBytes, ruleTable } from './class-rules.ts';
 import { type Flow, flowOf } from './flow.ts';
 import type { Tally } from './xdp-counter.ts';
@@ -94,7 +95,7 @@ export class TcClassifier implements Disposable {
     const marks = markBytes(classes, options.mark ?? {});
     const maxFlows = checkedMaxFlows(options.maxFlows);
     const target = { iface, ...(netns === undefined ? {} : { netns }) };
-    const { hardware } = findInterface(target);
+    const { hardware, name: ifaceName } = findInterface(target);
     const object = await loadObject(OBJECT, {
       globals: {
         ethernet: ETHERNET.has(hardware) ? 1 : 0,
@@ -113,16 +114,24 @@ export class TcClassifier implements Disposable {
     });
     try {
       if (count > 0) object.map('class_rules').setBatch(keys, values, count);
-      const links = directions.map((name) =>
-        object.program(PROGRAMS[name]).attachTc({
+      const attachments = directions.map((name) => {
+        const program = object.program(PROGRAMS[name]);
+        const link = program.attachTc({
           ...target,
           direction: name,
           ...(via === undefined ? {} : { via }),
           ...(bringUp === undefined ? {} : { bringUp }),
           ...(removeQdisc === undefined ? {} : { removeQdisc }),
-        }),
+        });
+        return { type: program.type, link };
+      });
+      const classifier = new TcClassifier(
+        object,
+        attachments.map(({ link }) => link),
+        classes,
       );
-      return new TcClassifier(object, links, classes);
+      keepBundled(classifier, { name: 'tc_classifier', object, attachments, iface: ifaceName });
+      return classifier;
     } catch (error) {
       object.close();
       throw error;

@@ -4,6 +4,7 @@ import type { MapReader } from '../map-reader.ts';
 import { type NativeInterface, native } from '../native.ts';
 import { netnsIdentity } from '../netns.ts';
 import { type BpfObject, loadObject } from '../object.ts';
+import { keepBundled } from './bundled.ts';
 import type { Tally } from './xdp-counter.ts';
 
 const OBJECT = new URL('../../dist/bpf/tracepoint_net.bpf.o', import.meta.url);
@@ -114,7 +115,9 @@ export class TracepointNet implements Disposable {
       const reasons = await dropReasons();
       const net = new TracepointNet(object, { netns, identity, ifindex }, reasons);
       net.#see(listed);
-      object.attachAll();
+      const [type = ''] = Object.values(object.programs).map((program) => program.type); // all are of one
+      const attachments = object.attachAll().map((link) => ({ type, link }));
+      keepBundled(net, { name: 'tracepoint_net', object, attachments });
       return net;
     } catch (error) {
       object.close();
@@ -178,6 +181,11 @@ export class TracepointNet implements Disposable {
    * @throws EbpfStateError after close()
    */
   tcp(): TcpActivity {
+    this.#counters.read();
+    return this.#tcp();
+  }
+
+  #tcp(): TcpActivity {
     this.#states.read();
     const transitions: [string, number][] = [];
     for (const [row, count] of this.#states.values.entries()) {
@@ -195,6 +203,11 @@ export class TracepointNet implements Disposable {
    * @throws EbpfStateError after close()
    */
   get lost(): number {
+    this.#counters.read();
+    return this.#lost();
+  }
+
+  #lost(): number {
     const missed = Object.values(this.#object.programs)
       .map((program) => program.stats().recursionMisses)
       .reduce((sum, misses) => sum + misses, 0);
@@ -208,7 +221,14 @@ export class TracepointNet implements Disposable {
    * @throws EbpfStateError after close()
    */
   get strayDrops(): number {
+    this.#counters.read();
     return this.#counter('strayDrops');
+  }
+
+  /** tcp() and `lost`, of one look at the counters. @internal */
+  activity(): { tcp: TcpActivity; lost: number } {
+    this.#counters.read();
+    return { tcp: this.#tcp(), lost: this.#lost() };
   }
 
   /** Detaches and unloads. Idempotent. */
@@ -220,8 +240,8 @@ export class TracepointNet implements Disposable {
     this.close();
   }
 
+  // As they were read last.
   #counter(name: keyof typeof COUNTERS): number {
-    this.#counters.read();
     return this.#counters.values[COUNTERS[name]] ?? 0;
   }
 

@@ -1,8 +1,9 @@
-import type { NetTarget } from '../interface.ts';
+import { findInterface, type NetTarget } from '../interface.ts';
 import type { XdpLink } from '../link.ts';
 import type { MapReader } from '../map-reader.ts';
 import { type BpfObject, loadObject } from '../object.ts';
 import { type NegotiatedXdpOptions, negotiateXdp, type TriedMode } from '../xdp.ts';
+import { keepBundled } from './bundled.ts';
 
 const OBJECT = new URL('../../dist/bpf/xdp_counter.bpf.o', import.meta.url);
 const PROTOCOLS = ['tcp', 'udp', 'icmp', 'other'] as const; // the rows of packet_counters, in order
@@ -55,8 +56,17 @@ export class XdpCounter implements Disposable {
   static async attach(options: NetTarget & NegotiatedXdpOptions): Promise<XdpCounter> {
     const object = await loadObject(OBJECT);
     try {
-      const { link, tried } = negotiateXdp(object.program('xdp_counter'), options, 'drv');
-      return new XdpCounter(object, link, tried);
+      const program = object.program('xdp_counter');
+      const { name: iface } = findInterface(options);
+      const { link, tried } = negotiateXdp(program, options, 'drv');
+      const counter = new XdpCounter(object, link, tried);
+      keepBundled(counter, {
+        name: 'xdp_counter',
+        object,
+        attachments: [{ type: program.type, link }],
+        iface,
+      });
+      return counter;
     } catch (error) {
       object.close();
       throw error;

@@ -50,6 +50,8 @@ beforeAll(() => {
     'sys_exit',
     'process_exit',
     'process_exec',
+    'xdp_counter',
+    'requests',
   ]);
   folder = mkdtempSync(join(tmpdir(), 'node-ebpf-docs-'));
   mkdirSync(join(folder, 'node_modules'));
@@ -84,6 +86,7 @@ describe.each([
   ['docs/programs.md', 'TracepointNet', 1],
   ['README.md', '.reader(', 1],
   ['docs/programs.md', 'SyscallLatency', 1],
+  ['docs/metrics.md', '', 2],
 ])('%s', (document, holds, least) => {
   const found = examples(document, holds);
 
