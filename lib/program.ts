@@ -10,6 +10,7 @@ import {
   attachSyscall,
   type KprobeMultiOptions,
   type KprobeOptions,
+  requireCookies,
 } from './kprobe.ts';
 import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
 import { BpfLink, type XdpLink, type XdpOptions } from './link.ts';
@@ -189,10 +190,12 @@ export class BpfProgram implements Disposable {
    *
    * @param options.cookie what bpf_get_attach_cookie() gives the program (kernel 5.15)
    * @throws EbpfAttachError `ERR_EBPF_NO_TRACEPOINT` with the nearest names
-   * @throws EbpfNotSupportedError where tracefs is not mounted
+   * @throws EbpfNotSupportedError where tracefs is not mounted, and for a cookie before kernel 5.15
    */
   attachTracepoint(category: string, name: string, options: { cookie?: bigint } = {}): BpfLink {
-    const number = tracepointNumber(`attach ${this.name} to ${category}/${name}`, category, name);
+    const what = `attach ${this.name} to ${category}/${name}`;
+    requireCookies(what, options.cookie);
+    const number = tracepointNumber(what, category, name);
     const at = { kind: 'tracepoint', target: `${category}/${name}` };
     return this.#attach(at, () => this.native.attachTracepoint(number, options.cookie));
   }

@@ -249,7 +249,8 @@ test('a tracepoint: by SEC() and by name, with one descriptor, until it is detac
     const fds = () => readdirSync('/proc/self/fd').length;
     const before = fds();
     const seen = [];
-    for (const attach of [() => program.attach(), () => program.attachTracepoint('raw_syscalls', 'sys_enter', { cookie: 7n })]) {
+    const cookie = ${kernelBefore('5.15') ? '{}' : '{ cookie: 7n }'};
+    for (const attach of [() => program.attach(), () => program.attachTracepoint('raw_syscalls', 'sys_enter', cookie)]) {
       const link = attach();
       seen.push(link.kind, link.state(), fds() - before, counts(), ebpf.BpfLink.list().find(({ id }) => id === link.id)?.target ?? 'no link');
       link.detach();
@@ -263,6 +264,16 @@ test('a tracepoint: by SEC() and by name, with one descriptor, until it is detac
   expect(JSON.parse(await child.line())).toEqual([...once, ...once]);
   expect(await child.ended()).toMatchObject({ status: 0, stderr: '' });
 });
+
+if (kernelBefore('5.15')) {
+  test('a kernel without cookies says so', async () => {
+    const child = withTracefs(`
+      try { program.attachTracepoint('raw_syscalls', 'sys_enter', { cookie: 7n }); }
+      catch ({ name, feature, minKernel }) { console.log(name, feature, minKernel); }
+      object.close();`);
+    expect(await child.line()).toBe('EbpfNotSupportedError attach cookie 5.15');
+  });
+}
 
 test('a tracepoint that is not there is answered with those that are', async () => {
   const child = withTracefs(`

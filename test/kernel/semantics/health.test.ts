@@ -210,7 +210,9 @@ rows('Health', [
     row: 'getStats | programs, attachments, maps, errors',
     async check(world) {
       const { loader } = world;
-      expect(loader.getStats()).toEqual({ programs: 0, attachments: 0, mapBytes: 0, errors: {} });
+      expect(loader.getStats()).toEqual({
+        ...{ programs: 0, attachments: 0, mapBytes: 0, errors: {}, attachErrors: [] },
+      });
       await attached(world, 'XDP');
       await attached(world, 'TCX');
       const [xdp, tc] = loader.listLoadedPrograms();
@@ -226,6 +228,9 @@ rows('Health', [
       for (let i = 0; i < 2; i++) await rejection(loader.attachXdp('nothing', world.at));
       await rejection(loader.unloadProgram(xdp?.handle ?? ''));
       expect(loader.getStats().errors).toEqual({ ERR_EBPF_NOT_LOADED: 2, ERR_EBPF_STILL_ATTACHED: 1 });
+      expect(loader.getStats().attachErrors).toEqual([
+        { interface: world.iface, code: 'ERR_EBPF_NOT_LOADED', count: 2 },
+      ]);
     },
   },
   {
