@@ -1,6 +1,7 @@
 import {
   describeFailure,
   EbpfAttachError,
+  EbpfPermissionError,
   EbpfStateError,
   errnoName,
   type Holder,
@@ -10,6 +11,7 @@ import { holderOf } from './interface.ts';
 import { keepAlive, root, unroot } from './lifetime.ts';
 import { type NativeLink, type NativeLinkInfo, native } from './native.ts';
 import { byIdFailure, openId, openPin, pin, unpin } from './pin.ts';
+import { missingCapabilities, permissionHint } from './privileges.ts';
 import type { BpfProgram } from './program.ts';
 
 /** `drv`: in the driver; `skb`: generic, in the stack, on any interface; `hw`: on the card. */
@@ -270,7 +272,13 @@ export class BpfLink implements Disposable {
       return work();
     } catch (error) {
       const { words, log, ...options } = describeFailure(error, this.#noun());
-      throw new EbpfAttachError(`${verb} ${this.#noun()}: ${words}`, {
+      const message = `${verb} ${this.#noun()}: ${words}`;
+      if (options.code === 'EPERM') {
+        const missing = missingCapabilities([this.owner === 'netlink' ? 'CAP_NET_ADMIN' : 'CAP_BPF']);
+        if (missing.length > 0)
+          throw new EbpfPermissionError(message, { ...options, missing, hint: permissionHint(missing) });
+      }
+      throw new EbpfAttachError(message, {
         ...options,
         target: this.target,
         hint: log.at(-1),
