@@ -48,6 +48,7 @@ export class EbpfMetrics implements Disposable {
   readonly #totals = new Totals();
   readonly #own = new Sheet();
   readonly #families = new Map<string, FamilyInfo>();
+  readonly #listeners = new Set<(family: FamilyInfo) => void>();
   readonly #duration = new PollDuration();
   #current: Series | undefined;
 
@@ -147,13 +148,21 @@ export class EbpfMetrics implements Disposable {
         `Expected ${family.name} to be a ${known.type} with the labels ${known.labels.join(', ') || '(none)'}, as it is already`,
       );
     }
-    const metric = new Family(family, () => this.#samplesOf(family.name));
+    const metric = new Family(family, () => this.samplesOf(family.name));
     this.registry.registerMetric(metric as unknown as Metric); // it asks for no more than a name and get()
     this.#families.set(family.name, family);
+    for (const listener of this.#listeners) listener(family);
   }
 
-  // prom-client asks every family for its samples before it does anything else: one look serves them all.
-  #samplesOf(name: string): Iterable<Sample> {
+  /** Calls `listener` for each family, there already or to come, until what it returns is called. @internal */
+  onFamily(listener: (family: FamilyInfo) => void): () => void {
+    for (const family of this.#families.values()) listener(family);
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** The samples of a family; those who ask in one turn of the microtask queue share one look. @internal */
+  samplesOf(name: string): Iterable<Sample> {
     if (!this.#current) {
       this.#current = this.#lookAtAll();
       queueMicrotask(() => {

@@ -4,3 +4,4 @@ export { EbpfMetrics, type EbpfMetricsOptions } from './ebpf-metrics.ts';
 export { type Handler, healthHandler, type MetricsHandlerOptions, metricsHandler } from './handlers.ts';
 export type { Label, LabelKind } from './label.ts';
 export type { MapDeclaration, MapMetric } from './map-source.ts';
+export { observe } from './otel.ts';

@@ -3,10 +3,12 @@ import { once } from 'node:events';
 import http from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-http';
+import { MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
 import { Registry } from 'prom-client';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { BpfMap, EbpfMapError } from '../../lib/index.ts';
-import { EbpfMetrics, healthHandler, metricsHandler } from '../../lib/metrics/index.ts';
+import { EbpfMetrics, healthHandler, metricsHandler, observe } from '../../lib/metrics/index.ts';
 import { SyscallLatency, TcClassifier, TracepointNet, XdpCounter } from '../../lib/programs/index.ts';
 import { endChildren } from '../helpers/child.ts';
 import * as frames from '../helpers/frames.ts';
@@ -316,10 +318,10 @@ it('goes into a registry of the application, and out of it again', async () => {
   expect(await registry.metrics()).not.toContain('ebpf_');
 });
 
-describe('examples/app.js', () => {
-  const APP = fileURLToPath(new URL('../../examples/app.js', import.meta.url));
-  const start = async (prefix: readonly string[]) => {
-    const [command = '', ...rest] = [...prefix, process.execPath, APP, 'lo'];
+describe('examples', () => {
+  const start = async (prefix: readonly string[], example = 'app.js') => {
+    const path = fileURLToPath(new URL(`../../examples/${example}`, import.meta.url));
+    const [command = '', ...rest] = [...prefix, process.execPath, path, 'lo'];
     const child = spawn(command, rest, {
       env: { ...process.env, PORT: '0' },
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -333,7 +335,22 @@ describe('examples/app.js', () => {
     return { url: line.toString().trim(), end };
   };
 
-  it('starts without a capability, and /health says why eBPF is off', async () => {
+  it.each(['express.js', 'fastify.js', 'koa.js'])('%s answers metrics and health', async (example) => {
+    const app = await start([], example);
+    try {
+      const answer = await fetch(`${app.url}/metrics`);
+      expect([answer.status, answer.headers.get('content-type')]).toEqual([
+        ...[200, 'text/plain; version=0.0.4; charset=utf-8'],
+      ]);
+      expect(samplesOf(await answer.text()).get('ebpf_health{component="ebpf_loader"}')).toBe(1);
+      expect(await (await fetch(`${app.url}/health`)).json()).toMatchObject({ ebpf_loader: true });
+      expect((await fetch(`${app.url}/other`)).status).toBe(404);
+    } finally {
+      await app.end();
+    }
+  });
+
+  it('app.js starts without a capability, and /health says why eBPF is off', async () => {
     const app = await start([
       'setpriv',
       '--bounding-set=-all',
@@ -355,7 +372,7 @@ describe('examples/app.js', () => {
     }
   });
 
-  it('says true where it is attached, and false at once when somebody detaches it', async () => {
+  it('app.js says true where it is attached, and false at once when somebody detaches it', async () => {
     const netns = createNetns();
     try {
       netns.upLoopback();
@@ -385,6 +402,74 @@ describe('examples/app.js', () => {
       }
     } finally {
       netns.close();
+    }
+  });
+});
+
+describe('OpenTelemetry', () => {
+  interface Exported {
+    name: string;
+    sum?: { dataPoints: Point[]; isMonotonic: boolean };
+    gauge?: { dataPoints: Point[] };
+  }
+  interface Point {
+    asDouble?: number;
+    asInt?: number;
+    attributes: { key: string; value: { stringValue: string } }[];
+  }
+
+  it('a real receiver gets the same numbers over OTLP', async () => {
+    const received: Exported[] = [];
+    const receiver = http.createServer(async (request, response) => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of request) chunks.push(chunk as Buffer);
+      const body = JSON.parse(Buffer.concat(chunks).toString()) as {
+        resourceMetrics: { scopeMetrics: { metrics: Exported[] }[] }[];
+      };
+      received.push(
+        ...body.resourceMetrics.flatMap(({ scopeMetrics }) => scopeMetrics.flatMap((one) => one.metrics)),
+      );
+      response.setHeader('content-type', 'application/json');
+      response.end('{}');
+    });
+    receiver.listen(0, '127.0.0.1');
+    await once(receiver, 'listening');
+    const { port } = receiver.address() as AddressInfo;
+    const exporter = new OTLPMetricExporter({ url: `http://127.0.0.1:${port}/v1/metrics` });
+    const provider = new MeterProvider({
+      readers: [new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: 3_600_000 })],
+    });
+    const map = BpfMap.create({ name: 'declared', type: 'hash', keySize: 4, valueSize: 8, maxEntries: 4 });
+    const metrics = new EbpfMetrics();
+    const observing = observe(provider.getMeter('test'), metrics);
+    try {
+      // One that comes after observe() is observed too.
+      map.set(7, new Uint8Array(BigUint64Array.of(42n).buffer));
+      metrics.addMap(map, {
+        metrics: [{ name: 'test_total', help: 'a test', type: 'counter' }],
+        labels: { key: { at: 0, as: 'u32' } },
+      });
+      await provider.forceFlush();
+      const byName = new Map(received.map((metric) => [metric.name, metric]));
+      expect(byName.get('test_total')?.sum).toMatchObject({
+        isMonotonic: true,
+        dataPoints: [{ asDouble: 42, attributes: [{ key: 'key', value: { stringValue: '7' } }] }],
+      });
+      expect(byName.get('ebpf_health')?.gauge?.dataPoints).toMatchObject([{ asDouble: 1 }]);
+      // One look for all of them: that of this collection.
+      expect(byName.get('ebpf_poll_duration_seconds.count')?.sum?.dataPoints).toMatchObject([
+        { asDouble: 1 },
+      ]);
+      observing[Symbol.dispose]();
+      await provider.forceFlush();
+      // The second look is this one's.
+      expect((await scraped(metrics)).get('ebpf_poll_duration_seconds_count')).toBe(2);
+    } finally {
+      await provider.shutdown();
+      metrics.close();
+      map.close();
+      receiver.closeAllConnections();
+      receiver.close();
     }
   });
 });
