@@ -56,7 +56,12 @@ function netfilterFailure(
   const unsupported = (feature: string, minKernel: string, hint?: string) =>
     new EbpfNotSupportedError(`${what}: ${words}`, { ...rest, feature, minKernel, hint });
   if (rest.code === 'EINVAL' && kernelBefore('6.4')) return unsupported('netfilter', '6.4');
-  if (defrag && (rest.code === 'EOPNOTSUPP' || (rest.code === 'EINVAL' && kernelBefore('6.6')))) {
+  // The kernel has modprobe(8) fetch the module, and hands on what that says (net/netfilter/nf_bpf_link.c).
+  if (
+    defrag &&
+    ['EOPNOTSUPP', 'EINVAL', 'ENOENT'].includes(rest.code) &&
+    rest.syscall === 'bpf_link_create'
+  ) {
     const hint = `it takes the module nf_defrag_${target.split(' ', 1)[0]}`;
     return unsupported('netfilter defrag', '6.6', hint);
   }

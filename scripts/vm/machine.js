@@ -27,18 +27,8 @@ const VIRTIOFSD = ['/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd'];
 /** For the guest itself, then for the tests: the guest has no modprobe for its own kernel. */
 const MODULES = [
   ...['virtio_pci', 'virtio_console', 'virtio_rng', 'virtiofs', 'overlay'],
-  ...[
-    'veth',
-    'dummy',
-    'sch_ingress',
-    'cls_bpf',
-    'cls_u32',
-    'cls_basic',
-    'act_bpf',
-    'act_gact',
-    'loop',
-    'tun',
-  ],
+  ...['veth', 'dummy', 'sch_ingress', 'cls_bpf', 'cls_u32', 'cls_basic', 'act_bpf', 'act_gact'],
+  ...['loop', 'tun', 'nf_defrag_ipv4', 'nf_defrag_ipv6'],
 ];
 const MEGABYTES = 2048;
 const PROCESSORS = 2;
