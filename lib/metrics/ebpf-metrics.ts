@@ -32,11 +32,9 @@ const HEALTH = { healthy: 1, degraded: 0.5, unhealthy: 0 } as const;
  * counted, and the next one counts on.
  *
  * @example
- * import { EbpfMetrics } from 'node-ebpf/metrics';
- *
  * const metrics = new EbpfMetrics();
  * metrics.add(await XdpCounter.attach({ iface: 'eth0' }));
- * http.createServer(metrics.handler()).listen(9435);
+ * http.createServer(metricsHandler(metrics)).listen(9435);
  */
 export class EbpfMetrics implements Disposable {
   /** Holds the metrics. */
