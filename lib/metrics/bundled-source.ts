@@ -1,14 +1,14 @@
 import { type ComponentHealth, component } from '../health.ts';
 import type { BpfLink } from '../link.ts';
 import { type Bundled, bundledOf } from '../programs/bundled.ts';
-import { SyscallLatency, TcClassifier, type TracepointNet, XdpCounter } from '../programs/index.ts';
+import { SyscallLatency, TcClassifier, type TracepointNet, XdpCounter, XdpGuard } from '../programs/index.ts';
 import { FAMILIES } from './families.ts';
 import { addPrograms } from './program-samples.ts';
 import type { Sheet } from './sheet.ts';
 import type { Source } from './source.ts';
 
 /** A bundled program. */
-export type BundledProgram = XdpCounter | TcClassifier | SyscallLatency | TracepointNet;
+export type BundledProgram = XdpCounter | XdpGuard | TcClassifier | SyscallLatency | TracepointNet;
 
 const NS = 1e-9;
 
@@ -24,7 +24,7 @@ export class BundledSource implements Source {
     const bundled = bundledOf(program);
     if (!bundled) {
       throw new TypeError(
-        'Expected an XdpCounter, TcClassifier, SyscallLatency or TracepointNet; a map is for addMap()',
+        'Expected an XdpCounter, XdpGuard, TcClassifier, SyscallLatency or TracepointNet; a map is for addMap()',
       );
     }
     this.#program = program;
@@ -45,6 +45,7 @@ export class BundledSource implements Source {
       sheet.add(FAMILIES.mapMaxEntries, { program: name, map }, maxEntries);
     };
     if (program instanceof XdpCounter) lookAtPackets(sheet, program, iface);
+    else if (program instanceof XdpGuard) lookAtGuard(sheet, program, iface);
     else if (program instanceof TcClassifier) holds('flows', lookAtFlows(sheet, program, iface, this.#flows));
     else if (program instanceof SyscallLatency) lookAtSyscalls(sheet, program);
     else lookAtNet(sheet, program);
@@ -87,6 +88,13 @@ function lookAtPackets(sheet: Sheet, counter: XdpCounter, iface: string): void {
   for (const [protocol, { packets, bytes }] of Object.entries(counter.read())) {
     sheet.add(FAMILIES.packets, { interface: iface, protocol }, packets);
     sheet.add(FAMILIES.packetBytes, { interface: iface, protocol }, bytes);
+  }
+}
+
+function lookAtGuard(sheet: Sheet, guard: XdpGuard, iface: string): void {
+  for (const [verdict, { packets, bytes }] of Object.entries(guard.totals())) {
+    sheet.add(FAMILIES.guardPackets, { interface: iface, verdict }, packets);
+    sheet.add(FAMILIES.guardBytes, { interface: iface, verdict }, bytes);
   }
 }
 

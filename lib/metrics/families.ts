@@ -57,6 +57,16 @@ export const FAMILIES = {
     'Bytes of the frames that an interface received, from the Ethernet header on',
     ...['interface', 'protocol'],
   ),
+  guardPackets: counter(
+    'ebpf_guard_packets_total',
+    'Frames that a guarded interface received, by what became of them',
+    ...['interface', 'verdict'],
+  ),
+  guardBytes: counter(
+    'ebpf_guard_bytes_total',
+    'Bytes of the frames that a guarded interface received, by what became of them',
+    ...['interface', 'verdict'],
+  ),
   syscallLatency: {
     name: 'ebpf_syscall_latency_seconds',
     help: 'Time that system calls took',

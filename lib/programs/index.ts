@@ -18,3 +18,4 @@ export {
   type TracepointNetOptions,
 } from './tracepoint-net.ts';
 export { type Protocol, type Tally, XdpCounter } from './xdp-counter.ts';
+export { type GuardRule, type RateLimit, XdpGuard } from './xdp-guard.ts';

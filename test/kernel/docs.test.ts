@@ -51,6 +51,7 @@ beforeAll(() => {
     'process_exit',
     'process_exec',
     'xdp_counter',
+    'xdp_guard',
     'requests',
   ]);
   folder = mkdtempSync(join(tmpdir(), 'node-ebpf-docs-'));
@@ -87,6 +88,8 @@ describe.each([
   ['README.md', '.reader(', 1],
   ['docs/programs.md', 'SyscallLatency', 1],
   ['docs/metrics.md', '', 2],
+  ['docs/control.md', '', 1],
+  ['docs/programs.md', 'XdpGuard', 1],
 ])('%s', (document, holds, least) => {
   const found = examples(document, holds);
 

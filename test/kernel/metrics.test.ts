@@ -9,7 +9,13 @@ import { Registry } from 'prom-client';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { BpfMap, EbpfMapError } from '../../lib/index.ts';
 import { EbpfMetrics, healthHandler, metricsHandler, observe } from '../../lib/metrics/index.ts';
-import { SyscallLatency, TcClassifier, TracepointNet, XdpCounter } from '../../lib/programs/index.ts';
+import {
+  SyscallLatency,
+  TcClassifier,
+  TracepointNet,
+  XdpCounter,
+  XdpGuard,
+} from '../../lib/programs/index.ts';
 import { endChildren } from '../helpers/child.ts';
 import * as frames from '../helpers/frames.ts';
 import { assertNothingLeft, bpftool, linksOf, type Snapshot, snapshotIds, xdpOf } from '../helpers/kernel.ts';
@@ -79,6 +85,16 @@ describe('bundled programs', () => {
     samples = await scraped(metrics);
     expect(samples.get(`ebpf_packets_total${udp()}`)).toBe(338);
     expect(metrics.remove(second)).toBe(false);
+  });
+
+  it('XdpGuard: what passed and what it dropped', async () => {
+    using metrics = new EbpfMetrics();
+    using guard = await XdpGuard.attach(world.at);
+    metrics.add(guard);
+    await send(30);
+    const samples = await scraped(metrics);
+    expect(samples.get(`ebpf_guard_packets_total{interface="${world.iface}",verdict="passed"}`)).toBe(30);
+    expect(samples.get(`ebpf_guard_bytes_total{interface="${world.iface}",verdict="dropped"}`)).toBe(0);
   });
 
   it('TcClassifier: classes, and the flows of the most bytes; the others are counted', async () => {
