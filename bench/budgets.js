@@ -57,6 +57,11 @@ export const BUDGETS = {
     words: '≤ 1 % of a CPU',
     most: () => 1,
   },
+  scrape: {
+    what: 'a scrape of 10,000 series',
+    words: '≤ 50 ms more than prom-client’s own serialisation of them',
+    most: () => 50,
+  },
   memory: { what: '1M-entry map', words: 'memory of JS side flat', most: () => 0 },
 };
 

@@ -18,6 +18,7 @@ import { findPeers } from './peers.js';
 import { readOuts } from './read-outs.js';
 import { line, markdown, results, writeDocs } from './report.js';
 import { sampler } from './sampler.js';
+import { scrape } from './scrape.js';
 import { startUp } from './start-up.js';
 
 const PAIRS = 61;
@@ -36,7 +37,7 @@ const { values: options, positionals } = parseArgs({
   },
 });
 
-const cases = [...readOuts, hotKey, startUp, sampler, million, ...overhead];
+const cases = [...readOuts, hotKey, startUp, sampler, million, scrape, ...overhead];
 const chosen = cases.filter(
   ({ name }) =>
     positionals.length === 0 || positionals.some((part) => name.toLowerCase().includes(part.toLowerCase())),
