@@ -151,12 +151,18 @@ static __always_inline void count(struct guard_tally *tally, __u64 bytes)
 
 static __always_inline bool is_allowed(const void *at, const void *end)
 {
-	struct guard_prefix source = {.length = ADDRESS_BITS};
+	struct guard_prefix source;
 	struct guard_counts *counts;
 	struct guard_rule *rule;
 	__u32 *row;
 	bool pass;
 
+	/*
+	 * By hand: an initialiser is a constant in a .rodata without variables, and 5.10 takes no BTF that
+	 * has one.
+	 */
+	__builtin_memset(&source, 0, sizeof(source));
+	source.length = ADDRESS_BITS;
 	if (!find_source(at, end, &source))
 		return true;
 	row = bpf_map_lookup_elem(&guard_prefixes, &source);
