@@ -6,6 +6,7 @@
 #include "load.h"
 #include "log.h"
 #include "options.h"
+#include "promise_worker.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -128,15 +129,13 @@ void KeepEnds(std::vector<std::string> *lines)
 	}
 }
 
-class DryRunWorker : public Napi::AsyncWorker
+class DryRunWorker : public PromiseWorker
 {
 public:
 	DryRunWorker(Napi::Env env, LoadRequest request, uint32_t index)
-	    : Napi::AsyncWorker(env, "node-ebpf:dry-run"), deferred_(env), request_(std::move(request)),
-	      index_(index)
+	    : PromiseWorker(env, "node-ebpf:dry-run"), request_(std::move(request)), index_(index)
 	{
 	}
-	Napi::Promise Promise() const { return deferred_.Promise(); }
 
 private:
 	void Execute() override
@@ -163,13 +162,9 @@ private:
 		result.Set("remaining", static_cast<double>(verdict_.programs.size() + verdict_.maps.size()));
 		if (verdict_.failure)
 			result.Set("failure", verdict_.failure->ToError(env).Value());
-		if (env.IsExceptionPending())
-			deferred_.Reject(env.GetAndClearPendingException().Value());
-		else
-			deferred_.Resolve(result);
+		Resolve(result);
 	}
 
-	Napi::Promise::Deferred deferred_;
 	LoadRequest request_;
 	uint32_t index_;
 	Verdict verdict_;
@@ -185,9 +180,7 @@ Napi::Value DryRun(const Napi::CallbackInfo &info)
 	    !ReadString(env, info[1], "name", &request.name) || !ReadUint32(env, info[2], "index", &index))
 		return env.Undefined();
 	request.bytes.assign(bytes.data, bytes.data + bytes.size);
-	auto *worker = new DryRunWorker(env, std::move(request), index); // deletes itself when done
-	worker->Queue();
-	return worker->Promise();
+	return PromiseWorker::Start(std::make_unique<DryRunWorker>(env, std::move(request), index));
 }
 
 } // namespace

@@ -7,6 +7,7 @@
 #include "kernel_helpers.h"
 #include "globals.h"
 #include "log.h"
+#include "promise_worker.h"
 
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
@@ -245,15 +246,14 @@ Napi::Value Inspect(const Napi::CallbackInfo &info)
 }
 
 // The kernel's BTF is megabytes, and relocations may be many: on the pool.
-class ExamineWorker : public Napi::AsyncWorker
+class ExamineWorker : public PromiseWorker
 {
 public:
 	ExamineWorker(Napi::Env env, std::vector<uint8_t> bytes, std::optional<std::string> kernel_btf)
-	    : Napi::AsyncWorker(env, "node-ebpf:examine"), deferred_(env), bytes_(std::move(bytes)),
+	    : PromiseWorker(env, "node-ebpf:examine"), bytes_(std::move(bytes)),
 	      kernel_btf_(std::move(kernel_btf))
 	{
 	}
-	Napi::Promise Promise() const { return deferred_.Promise(); }
 
 private:
 	void Execute() override { examined_.Run(std::move(bytes_), kernel_btf_); }
@@ -261,13 +261,9 @@ private:
 	{
 		Addon::Of(Env()).Say(examined_.said);
 		Napi::Object result = Describe(Env(), examined_);
-		if (Env().IsExceptionPending())
-			deferred_.Reject(Env().GetAndClearPendingException().Value());
-		else
-			deferred_.Resolve(result);
+		Resolve(result);
 	}
 
-	Napi::Promise::Deferred deferred_;
 	std::vector<uint8_t> bytes_;
 	std::optional<std::string> kernel_btf_;
 	Examination examined_;
@@ -282,9 +278,8 @@ Napi::Value Examine(const Napi::CallbackInfo &info)
 		return env.Undefined();
 	if (!IsAbsent(env, info[1]) && !ReadString(env, info[1], "btf", &kernel_btf.emplace()))
 		return env.Undefined();
-	auto *worker = new ExamineWorker(env, {span.data, span.data + span.size}, std::move(kernel_btf));
-	worker->Queue();
-	return worker->Promise();
+	return PromiseWorker::Start(std::make_unique<ExamineWorker>(
+	        env, std::vector<uint8_t>(span.data, span.data + span.size), std::move(kernel_btf)));
 }
 
 } // namespace

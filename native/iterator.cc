@@ -7,6 +7,7 @@
 #include "map.h"
 #include "options.h"
 #include "program.h"
+#include "promise_worker.h"
 
 #include <atomic>
 #include <bpf/bpf.h>
@@ -29,16 +30,15 @@ struct IteratorState {
 };
 
 // The kernel walks its objects inside read(2), as many as it takes: on the pool.
-class ReadWorker : public Napi::AsyncWorker
+class ReadWorker : public PromiseWorker
 {
 public:
 	ReadWorker(Napi::Env env, std::shared_ptr<IteratorState> state)
-	    : Napi::AsyncWorker(env, "node-ebpf:iterate"), deferred_(env), state_(std::move(state))
+	    : PromiseWorker(env, "node-ebpf:iterate"), state_(std::move(state))
 	{
 		state_->busy = true;
 	}
 	~ReadWorker() override { state_->busy = false; }
-	Napi::Promise Promise() const { return deferred_.Promise(); }
 
 private:
 	void Execute() override
@@ -61,11 +61,11 @@ private:
 		if (state_->closed)
 			state_->fd.Reset();
 		if (error_) {
-			deferred_.Reject(Failure::FromErrno(error_, "read").ToError(env).Value());
+			Reject(Failure::FromErrno(error_, "read"));
 			return;
 		}
 		if (bytes_.empty()) {
-			deferred_.Resolve(env.Undefined());
+			Resolve(env.Undefined());
 			return;
 		}
 		// An env that is ending makes no buffer, and nobody waits for one.
@@ -74,18 +74,16 @@ private:
 		if (napi_create_arraybuffer(env, bytes_.size(), &data, &buffer) != napi_ok ||
 		    napi_create_typedarray(env, napi_uint8_array, bytes_.size(), buffer, 0, &chunk) !=
 		            napi_ok) {
-			Failure failure = Failure::FromErrno(ENOMEM, "read");
 			if (env.IsExceptionPending())
-				deferred_.Reject(env.GetAndClearPendingException().Value());
+				Resolve(nullptr);
 			else
-				deferred_.Reject(failure.ToError(env).Value());
+				Reject(Failure::FromErrno(ENOMEM, "read"));
 			return;
 		}
 		std::copy(bytes_.begin(), bytes_.end(), static_cast<uint8_t *>(data));
-		deferred_.Resolve(chunk);
+		Resolve(chunk);
 	}
 
-	Napi::Promise::Deferred deferred_;
 	std::shared_ptr<IteratorState> state_;
 	std::vector<uint8_t> bytes_;
 	int error_ = 0;
@@ -99,9 +97,7 @@ napi_value ReadIterator(napi_env env, napi_callback_info info)
 	std::shared_ptr<IteratorState> state = *static_cast<std::shared_ptr<IteratorState> *>(data);
 	if (state->closed || state->busy)
 		return ThrowClosed(env, "iterator");
-	auto *worker = new ReadWorker(env, state); // deletes itself when done
-	worker->Queue();
-	return worker->Promise();
+	return PromiseWorker::Start(std::make_unique<ReadWorker>(env, state));
 }
 
 napi_value CloseIterator(napi_env env, napi_callback_info info)

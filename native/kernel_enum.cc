@@ -4,6 +4,7 @@
 #include "arguments.h"
 #include "btf_types.h"
 #include "errors.h"
+#include "promise_worker.h"
 
 #include <bpf/btf.h>
 #include <cstring>
@@ -56,14 +57,13 @@ int ReadKernelEnum(const std::string &wanted, std::vector<Enumerator> *out)
 }
 
 // The kernel's BTF is megabytes: on the pool.
-class KernelEnumWorker : public Napi::AsyncWorker
+class KernelEnumWorker : public PromiseWorker
 {
 public:
 	KernelEnumWorker(Napi::Env env, std::string name)
-	    : Napi::AsyncWorker(env, "node-ebpf:kernel-enum"), deferred_(env), name_(std::move(name))
+	    : PromiseWorker(env, "node-ebpf:kernel-enum"), name_(std::move(name))
 	{
 	}
-	Napi::Promise Promise() const { return deferred_.Promise(); }
 
 private:
 	void Execute() override { error_ = ReadKernelEnum(name_, &enumerators_); }
@@ -71,7 +71,7 @@ private:
 	{
 		Napi::Env env = Env();
 		if (error_) {
-			deferred_.Reject(Failure::FromErrno(error_, "btf__parse").ToError(env).Value());
+			Reject(Failure::FromErrno(error_, "btf__parse"));
 			return;
 		}
 		Napi::Array names = Napi::Array::New(env, enumerators_.size());
@@ -83,13 +83,9 @@ private:
 		Napi::Object result = Napi::Object::New(env);
 		result.Set("names", names);
 		result.Set("values", values);
-		if (env.IsExceptionPending())
-			deferred_.Reject(env.GetAndClearPendingException().Value());
-		else
-			deferred_.Resolve(result);
+		Resolve(result);
 	}
 
-	Napi::Promise::Deferred deferred_;
 	std::string name_;
 	std::vector<Enumerator> enumerators_;
 	int error_ = 0;
@@ -100,9 +96,7 @@ Napi::Value KernelEnum(const Napi::CallbackInfo &info)
 	std::string name;
 	if (!ReadString(info.Env(), info[0], "name", &name))
 		return info.Env().Undefined();
-	auto *worker = new KernelEnumWorker(info.Env(), std::move(name)); // deletes itself when done
-	worker->Queue();
-	return worker->Promise();
+	return PromiseWorker::Start(std::make_unique<KernelEnumWorker>(info.Env(), std::move(name)));
 }
 
 } // namespace

@@ -4,6 +4,7 @@
 #include "map_sampler.h"
 #include "options.h"
 #include "program.h"
+#include "promise_worker.h"
 
 #include <bpf/bpf.h>
 #include <cerrno>
@@ -226,16 +227,15 @@ napi_value ReadWide(napi_env env, napi_callback_info info)
 }
 
 // The arrays are shared memory, and bound: the pool may write them. An env that ends first drops the promise.
-class ReadWorker : public Napi::AsyncWorker
+class ReadWorker : public PromiseWorker
 {
 public:
 	ReadWorker(Napi::Env env, std::shared_ptr<ReaderState> state)
-	    : Napi::AsyncWorker(env, "node-ebpf:read"), deferred_(env), state_(std::move(state))
+	    : PromiseWorker(env, "node-ebpf:read"), state_(std::move(state))
 	{
 		state_->busy = true;
 	}
 	~ReadWorker() override { state_->busy = false; }
-	Napi::Promise Promise() const { return deferred_.Promise(); }
 
 private:
 	void Execute() override { error_ = ReadNumbers(state_.get(), &rows_); }
@@ -245,12 +245,11 @@ private:
 		if (state_->closed)
 			state_->source.Release();
 		if (error_ && error_ != -ENOSPC)
-			deferred_.Reject(Failure::FromErrno(error_, "read map").ToError(Env()).Value());
+			Reject(Failure::FromErrno(error_, "read map"));
 		else
-			deferred_.Resolve(Napi::Number::New(Env(), error_ ? -1 : static_cast<double>(rows_)));
+			Resolve(Napi::Number::New(Env(), error_ ? -1 : static_cast<double>(rows_)));
 	}
 
-	Napi::Promise::Deferred deferred_;
 	std::shared_ptr<ReaderState> state_;
 	uint32_t rows_ = 0;
 	int error_ = 0;
@@ -263,9 +262,7 @@ napi_value ReadAsync(napi_env env, napi_callback_info info)
 	std::shared_ptr<ReaderState> state = *static_cast<std::shared_ptr<ReaderState> *>(data);
 	if (!Usable(env, *state))
 		return nullptr;
-	auto *worker = new ReadWorker(env, state); // deletes itself when done
-	worker->Queue();
-	return worker->Promise();
+	return PromiseWorker::Start(std::make_unique<ReadWorker>(env, state));
 }
 
 napi_value CloseReader(napi_env env, napi_callback_info info)

@@ -5,6 +5,7 @@
 #include "load.h"
 #include "map.h"
 #include "program.h"
+#include "promise_worker.h"
 
 #include <bpf/libbpf.h>
 #include <cerrno>
@@ -17,14 +18,13 @@ namespace
 
 // A load can take a second of the verifier's time: it runs on the pool, and the promise settles on the JS
 // thread. An env that ends first drops the worker, and the object in it closes.
-class LoadWorker : public Napi::AsyncWorker
+class LoadWorker : public PromiseWorker
 {
 public:
 	LoadWorker(Napi::Env env, LoadRequest request)
-	    : Napi::AsyncWorker(env, "node-ebpf:load"), deferred_(env), request_(std::move(request))
+	    : PromiseWorker(env, "node-ebpf:load"), request_(std::move(request))
 	{
 	}
-	Napi::Promise Promise() const { return deferred_.Promise(); }
 
 private:
 	void Execute() override { failure_ = Load(request_, &result_); }
@@ -33,17 +33,13 @@ private:
 		Napi::Env env = Env();
 		Addon::Of(env).Say(result_.said);
 		if (failure_) {
-			deferred_.Reject(failure_->ToError(env).Value());
+			Reject(*failure_);
 			return;
 		}
 		Napi::Value object = Object::New(env, std::move(result_));
-		if (env.IsExceptionPending())
-			deferred_.Reject(env.GetAndClearPendingException().Value());
-		else
-			deferred_.Resolve(object);
+		Resolve(object);
 	}
 
-	Napi::Promise::Deferred deferred_;
 	LoadRequest request_;
 	ObjectInit result_;
 	std::optional<Failure> failure_;
@@ -54,9 +50,7 @@ Napi::Value LoadObject(const Napi::CallbackInfo &info)
 	LoadRequest request;
 	if (!ReadLoadRequest(info, &request))
 		return info.Env().Undefined();
-	auto *worker = new LoadWorker(info.Env(), std::move(request)); // deletes itself when done
-	worker->Queue();
-	return worker->Promise();
+	return PromiseWorker::Start(std::make_unique<LoadWorker>(info.Env(), std::move(request)));
 }
 
 Napi::Value LoadObjectSync(const Napi::CallbackInfo &info)

@@ -5,6 +5,7 @@
 #include "arguments.h"
 #include "log.h"
 #include "options.h"
+#include "promise_worker.h"
 #include "unique_fd.h"
 
 #include <bpf/bpf.h>
@@ -273,14 +274,13 @@ Napi::Object Answers(Napi::Env env, const std::vector<Named> &list)
 	return result;
 }
 
-class ProbeWorker : public Napi::AsyncWorker
+class ProbeWorker : public PromiseWorker
 {
 public:
 	ProbeWorker(Napi::Env env, ProbeRequest request)
-	    : Napi::AsyncWorker(env, "node-ebpf:probe"), deferred_(env), request_(std::move(request))
+	    : PromiseWorker(env, "node-ebpf:probe"), request_(std::move(request))
 	{
 	}
-	Napi::Promise Promise() const { return deferred_.Promise(); }
 
 private:
 	void Execute() override { Probe(request_, &result_); }
@@ -305,10 +305,9 @@ private:
 			result.Set("kprobe", *result_.kprobe);
 		result.Set("token", result_.token);
 		result.Set("runStats", result_.run_stats);
-		deferred_.Resolve(result);
+		Resolve(result);
 	}
 
-	Napi::Promise::Deferred deferred_;
 	ProbeRequest request_;
 	ProbeResult result_;
 };
@@ -343,9 +342,7 @@ Napi::Value ProbeKernel(const Napi::CallbackInfo &info)
 	ProbeRequest request;
 	if (!ReadRequest(info, &request))
 		return info.Env().Undefined();
-	auto *worker = new ProbeWorker(info.Env(), std::move(request)); // deletes itself when done
-	worker->Queue();
-	return worker->Promise();
+	return PromiseWorker::Start(std::make_unique<ProbeWorker>(info.Env(), std::move(request)));
 }
 
 } // namespace

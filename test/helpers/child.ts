@@ -69,7 +69,8 @@ export function runModule(
           return text;
         }
         if (child.exitCode !== null || child.signalCode !== null) {
-          throw new Error(`the child ended before it said anything more: ${stderr}`);
+          const { status, stderr } = await ended;
+          throw new Error(`the child ended (${status}) before it said anything more: ${stderr}`);
         }
         await new Promise<void>((resolve) => {
           wake = resolve;
