@@ -312,6 +312,9 @@ export class BpfProgram implements Disposable {
    * Attaches a `SEC("sk_skb/…")` or `SEC("sk_msg")` program to a map of sockets: to those in it now and those to come.
    * A map has one program of each kind, which is never replaced.
    *
+   * Linux 5.10 (seen on Debian's 5.10.0-32) hangs for good where a parser is attached and its verdict passes a message: it
+   * takes `sk_callback_lock` a second time in `sk_psock_skb_ingress_enqueue()`.
+   *
    * @throws EbpfAttachError EBUSY or EEXIST where the map has such a program; `ERR_EBPF_MAP_TYPE`,
    *   `ERR_EBPF_PROGRAM_TYPE`, `ERR_EBPF_NO_TARGET`
    */
