@@ -342,8 +342,8 @@ describe('on a terminal', () => {
     await cli.says('packets/s');
     const node = await until(() => childOf(cli.child.pid));
     process.kill(node, 'SIGTSTP');
-    await until(() => / T /.test(readFileSync(`/proc/${node}/stat`, 'utf8')));
-    // script(1) stops with its child, and hands on what that said when both go on.
+    // script(1) stops after its child, and hands on what that said when both go on. Told to go on too early, it stops for good.
+    for (const pid of [node, cli.child.pid]) await until(() => isStopped(pid));
     for (const pid of [cli.child.pid, node]) if (pid !== undefined) process.kill(pid, 'SIGCONT');
     await until(() => {
       const [before, after] = cli.stdout.split(SHOW);
@@ -354,6 +354,10 @@ describe('on a terminal', () => {
     expect(stdout.trimEnd().endsWith(SHOW)).toBe(true);
     expect(xdpOf(ns, 'lo')).toEqual({});
   });
+
+  function isStopped(pid: number | undefined): boolean {
+    return / T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  }
 
   function childOf(pid: number | undefined): number | undefined {
     const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
