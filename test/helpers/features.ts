@@ -20,7 +20,7 @@ export const FEATURES = {
   'USDT without pid': '5.15',
   'attach cookie': '5.15',
   'links of events': '5.15',
-  'sk_skb parsers that do not hang it': '5.15', // 5.10 takes a lock twice, where a parsed message passes
+  'sk_skb parsers that do not hang it': '5.11', // 5.10 takes a lock twice, where a parsed message passes
   'test runs that refuse short frames': '5.18',
   'samples of later threads': '5.13',
   'hardware counters': '4.9',

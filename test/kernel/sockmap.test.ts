@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { type BpfMap, BpfProgram, loadObject } from '../../lib/index.ts';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type BpfLink, type BpfMap, type BpfObject, BpfProgram, loadObject } from '../../lib/index.ts';
 import { kernelBefore } from '../../lib/privileges.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { caught } from '../helpers/caught.ts';
@@ -56,66 +56,70 @@ function talk(netns: Netns, cgroup: Cgroup, sent: number, received: number): voi
   execFileSync('nsenter', [`--net=${netns.path}`, ...python], { stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
-test('sockops of a cgroup, and sk_msg of a map: each sees what it should', async () => {
-  using netns = createNetns();
-  netns.upLoopback();
-  using cgroup = new Cgroup();
-  using object = await loadObject(path);
-  const passed = object.map('passed');
-  const map = object.map('sockets');
-  const fds = fdCount(process.pid, /bpf/);
-  const sockops = object.program('on_sockops').attachCgroup(cgroup.path);
-  expect(sockops).toMatchObject({ kind: 'cgroup' });
-  const msg = object.program('on_msg').attachSockmap(map);
-  expect(msg).toMatchObject({ kind: 'sockmap', target: 'map sockets' });
-  expect(msg.owner).toBe(kernelBefore('6.10') ? 'map' : 'fd');
-  expect(msg.state()).toBe('attached');
-  if (!kernelBefore('6.10')) {
-    const ids = linksOf([object.program('on_msg').id]);
-    expect(ids).toEqual([msg.id]);
-    expect(bpftool('link', 'show', 'id', `${ids[0]}`)).toMatchObject({
-      prog_id: object.program('on_msg').id,
-    });
-  }
-  talk(netns, cgroup, 1000, 3000);
-  expect([count(passed, CONNECTED), count(passed, SENT)]).toEqual([1, 1000]);
-  msg.detach();
-  talk(netns, cgroup, 1000, 3000);
-  expect([count(passed, CONNECTED), count(passed, SENT)]).toEqual([2, 1000]);
-  sockops.detach();
-  talk(netns, cgroup, 1, 1);
-  expect(count(passed, CONNECTED)).toBe(2);
-  expect(fdCount(process.pid, /bpf/)).toBe(fds);
-});
-
-testWith('sk_skb parsers that do not hang it')(
-  'sk_skb of a map, with a parser, and sk_msg beside it',
-  async () => {
-    using netns = createNetns();
+describe('programs of a map that sockops fills', () => {
+  const PROGRAMS = ['on_msg', 'on_parser', 'on_verdict'] as const;
+  let object: BpfObject;
+  let cgroup: Cgroup;
+  let netns: Netns;
+  let fds: number;
+  let sockops: BpfLink;
+  beforeEach(async () => {
+    netns = createNetns();
     netns.upLoopback();
-    using cgroup = new Cgroup();
-    using object = await loadObject(path);
-    const passed = object.map('passed');
-    const map = object.map('sockets');
-    const fds = fdCount(process.pid, /bpf/);
-    const sockops = object.program('on_sockops').attachCgroup(cgroup.path);
-    const links = ['on_msg', 'on_parser', 'on_verdict'].map((name) =>
-      object.program(name).attachSockmap(map),
-    );
-    for (const link of links) {
+    cgroup = new Cgroup();
+    object = await loadObject(path);
+    fds = fdCount(process.pid, /bpf/);
+    sockops = object.program('on_sockops').attachCgroup(cgroup.path);
+  });
+  afterEach(() => {
+    object?.close();
+    cgroup?.[Symbol.dispose]();
+    netns?.[Symbol.dispose]();
+  });
+  const attach = (name: (typeof PROGRAMS)[number]) =>
+    object.program(name).attachSockmap(object.map('sockets'));
+  const counts = (...rows: number[]) => rows.map((row) => count(object.map('passed'), row));
+
+  test('each is attached, and detached', () => {
+    expect(sockops).toMatchObject({ kind: 'cgroup' });
+    for (const name of PROGRAMS) {
+      const link = attach(name);
       expect(link).toMatchObject({ kind: 'sockmap', target: 'map sockets' });
       expect(link.owner).toBe(kernelBefore('6.10') ? 'map' : 'fd');
       expect(link.state()).toBe('attached');
+      if (!kernelBefore('6.10')) {
+        const { id } = object.program(name);
+        expect(linksOf([id])).toEqual([link.id]);
+        expect(bpftool('link', 'show', 'id', `${link.id}`)).toMatchObject({ prog_id: id });
+      }
+      link.detach();
+      expect(linksOf([object.program(name).id])).toEqual([]);
     }
-    talk(netns, cgroup, 1000, 3000);
-    expect([count(passed, CONNECTED), count(passed, SENT), count(passed, RECEIVED)]).toEqual([1, 1000, 3000]);
-    for (const link of links) link.detach();
-    talk(netns, cgroup, 1000, 3000);
-    expect([count(passed, CONNECTED), count(passed, SENT), count(passed, RECEIVED)]).toEqual([2, 1000, 3000]);
     sockops.detach();
     expect(fdCount(process.pid, /bpf/)).toBe(fds);
-  },
-);
+  });
+
+  test('sk_msg sees what is sent', () => {
+    const link = attach('on_msg');
+    talk(netns, cgroup, 1000, 3000);
+    expect(counts(CONNECTED, SENT)).toEqual([1, 1000]);
+    link.detach();
+    talk(netns, cgroup, 1000, 3000);
+    expect(counts(CONNECTED, SENT)).toEqual([2, 1000]);
+    sockops.detach();
+    talk(netns, cgroup, 1, 1);
+    expect(counts(CONNECTED)).toEqual([2]);
+  });
+
+  testWith('sk_skb parsers that do not hang it')('sk_skb sees what comes, and sk_msg what is sent', () => {
+    const links = PROGRAMS.map(attach);
+    talk(netns, cgroup, 1000, 3000);
+    expect(counts(CONNECTED, SENT, RECEIVED)).toEqual([1, 1000, 3000]);
+    for (const link of links) link.detach();
+    talk(netns, cgroup, 1000, 3000);
+    expect(counts(CONNECTED, SENT, RECEIVED)).toEqual([2, 1000, 3000]);
+  });
+});
 
 test('a map has one program of each kind, which stays', async () => {
   using object = await loadObject(path);
