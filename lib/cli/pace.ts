@@ -19,13 +19,14 @@ export async function* ticks(
   signal: AbortSignal,
 ): AsyncGenerator<void> {
   const start = performance.now();
-  const end = start + (seconds ?? Number.POSITIVE_INFINITY) * 1000;
-  let next = start;
+  // Both from the start: sums with a clock's fractions round differently, and the last tick would come twice.
+  const end = (seconds ?? Number.POSITIVE_INFINITY) * 1000;
+  let next = 0;
   do {
     // From the start, not from the last tick: delays do not add up. An interval that was slept through is left out.
-    const behind = Math.floor((performance.now() - next) / intervalMs);
+    const behind = Math.floor((performance.now() - start - next) / intervalMs);
     next = Math.min(next + intervalMs * (1 + Math.max(behind, 0)), end);
-    await sleep(next - performance.now(), undefined, { signal }).catch(() => {});
+    await sleep(start + next - performance.now(), undefined, { signal }).catch(() => {});
     yield;
   } while (next < end && !signal.aborted);
 }
