@@ -94,13 +94,13 @@ Napi::Function Link::Define(Napi::Env env)
 {
 	return DefineClass(env, "NativeLink",
 	                   {
-	                           InstanceMethod("info", &Link::Info),
-	                           InstanceMethod("update", &Link::Update),
-	                           InstanceMethod("pin", &Link::Pin),
-	                           InstanceMethod("persist", &Link::Persist),
-	                           InstanceMethod("detach", &Link::Detach),
-	                           InstanceMethod("close", &Link::Close),
-	                           InstanceMethod("openIterator", &Link::OpenIterator),
+	                           InstanceMethod<&Link::Info>("info"),
+	                           InstanceMethod<&Link::Update>("update"),
+	                           InstanceMethod<&Link::Pin>("pin"),
+	                           InstanceMethod<&Link::Persist>("persist"),
+	                           InstanceMethod<&Link::Detach>("detach"),
+	                           InstanceMethod<&Link::Close>("close"),
+	                           InstanceMethod<&Link::OpenIterator>("openIterator"),
 	                   });
 }
 

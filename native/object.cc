@@ -89,10 +89,10 @@ Napi::Function Object::Define(Napi::Env env)
 {
 	return DefineClass(env, "NativeObject",
 	                   {
-	                           InstanceMethod("programs", &Object::Programs),
-	                           InstanceMethod("maps", &Object::Maps),
-	                           InstanceMethod("log", &Object::Log),
-	                           InstanceMethod("close", &Object::Close),
+	                           InstanceMethod<&Object::Programs>("programs"),
+	                           InstanceMethod<&Object::Maps>("maps"),
+	                           InstanceMethod<&Object::Log>("log"),
+	                           InstanceMethod<&Object::Close>("close"),
 	                   });
 }
 

@@ -25,7 +25,7 @@ Napi::Value EnableStats(const Napi::CallbackInfo &info)
 
 Napi::Function Stats::Define(Napi::Env env)
 {
-	return DefineClass(env, "NativeStats", {InstanceMethod("close", &Stats::Close)});
+	return DefineClass(env, "NativeStats", {InstanceMethod<&Stats::Close>("close")});
 }
 
 Stats::Stats(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Stats>(info)
