@@ -1,5 +1,5 @@
 import { styleText } from 'node:util';
-import { type FlowSample, meanSample } from './flow-meter.ts';
+import { type FlowSample, meanSample } from '../meters/flow-meter.ts';
 import { classLines, type FlowSubject, type FlowView, flowLines, flowsWords, waysOf } from './flow-view.ts';
 import { duration } from './format.ts';
 import { type Area, clip, Screen } from './screen.ts';

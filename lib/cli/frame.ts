@@ -1,7 +1,7 @@
 import { styleText } from 'node:util';
+import { means, type Sample, sum } from '../meters/packet-meter.ts';
 import type { Protocol, Tally } from '../programs/index.ts';
 import { bar, bytes, count, duration, rate } from './format.ts';
-import { means, type Sample, sum } from './meter.ts';
 import { type Area, clip, Screen } from './screen.ts';
 import { type Column, tableLines } from './table.ts';
 import { modeWords, type Subject, type View } from './view.ts';

@@ -1,6 +1,6 @@
+import { type LatencySample, mapValues } from '../meters/latency-meter.ts';
 import type { Log2Histogram, LostCalls, SyscallFlavour } from '../programs/index.ts';
 import { clock, duration, latency, plural, rate } from './format.ts';
-import { type LatencySample, mapValues } from './latency-meter.ts';
 import { print, printable, printJson } from './output.ts';
 import type { View } from './view.ts';
 

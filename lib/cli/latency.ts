@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { LatencyMeter, type LatencySample } from '../meters/latency-meter.ts';
 import type { SyscallFlavour, SyscallLatency } from '../programs/index.ts';
 import { SYSCALLS } from '../programs/syscall-numbers.ts';
-import { LatencyMeter, type LatencySample } from './latency-meter.ts';
 import { LatencyJson, LatencyLines, type LatencySubject } from './latency-view.ts';
 import { endOfRun, positiveNumber, ticks } from './pace.ts';
 import type { View } from './view.ts';

@@ -13,6 +13,7 @@ import { addMap } from './map.ts';
 import { addMaps } from './maps.ts';
 import { addNet } from './net.ts';
 import { report, watchStdout } from './output.ts';
+import { addServe } from './serve.ts';
 import { addStatus } from './status.ts';
 import { addTop } from './top.ts';
 import { addUnload } from './unload.ts';
@@ -41,6 +42,7 @@ const program = new Command('node-ebpf')
     `
 Examples:
   $ node-ebpf top eth0
+  $ node-ebpf serve eth0
   $ node-ebpf load xdp_counter.bpf.o
   $ node-ebpf attach xdp_counter-1 eth0
   $ node-ebpf map watch packet_counters
@@ -56,6 +58,7 @@ addTop(program);
 addLatency(program);
 addFlows(program);
 addNet(program);
+addServe(program);
 addLoad(program);
 addAttach(program);
 addStatus(program);

@@ -1,6 +1,6 @@
 import { styleText } from 'node:util';
+import { closed, type NetSample, netMeans, opened, sumOf } from '../meters/net-meter.ts';
 import { bytes, count, duration, rate } from './format.ts';
-import { closed, type NetSample, netMeans, opened, sumOf } from './net-meter.ts';
 import type { NetView } from './net-view.ts';
 import { printable } from './output.ts';
 import { type Area, clip, Screen } from './screen.ts';

@@ -1,5 +1,5 @@
+import { closed, type NetSample, opened, sumOf, totalOf } from '../meters/net-meter.ts';
 import { bytes, clock, duration, rate } from './format.ts';
-import { closed, type NetSample, opened, sumOf, totalOf } from './net-meter.ts';
 import { print, printable, printJson } from './output.ts';
 
 /** One way to show samples: open, then show once a second, then close with the last one. */

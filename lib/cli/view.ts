@@ -1,6 +1,6 @@
 import type { XdpMode } from '../link.ts';
+import type { Sample, Tallies } from '../meters/packet-meter.ts';
 import { bytes, clock, duration, rate } from './format.ts';
-import type { Sample, Tallies } from './meter.ts';
 import { print, printJson } from './output.ts';
 
 /** What `top` looks at. */

@@ -107,6 +107,11 @@ export class EbpfMetrics implements Disposable {
     this.#sources.set(map, source);
   }
 
+  /** Another source of metrics and health, until close(). @internal */
+  addSource(source: Source): void {
+    this.#sources.set(source, source);
+  }
+
   /** Takes out a program or a map that was added, after one last look at it. Its counters stay as they are then. */
   remove(what: BundledProgram | BpfMap): boolean {
     const source = this.#sources.get(what);
@@ -236,7 +241,7 @@ export class EbpfMetrics implements Disposable {
     const loader = this.#loader?.healthGiven(counted);
     if (loader) return withPrograms(loader, programs);
     const report = component('ebpf_loader', () => {
-      if (!reason) return { status: 'healthy', message: 'there is no loader', details: {} };
+      if (!reason) return { status: 'healthy', message: summary(programs.length), details: {} };
       const { code, hint } = reason;
       const message = `eBPF is off: ${reason.message}${hint ? ` (${hint})` : ''}`;
       return { status: 'unhealthy', message, details: { code, hint } };
@@ -245,10 +250,22 @@ export class EbpfMetrics implements Disposable {
   }
 }
 
-/** The loader's report, made worse by what is wrong with programs beside it. */
+function summary(programs: number): string {
+  return programs === 0 ? 'there is no loader' : `attached: ${programs} of ${programs} programs`;
+}
+
+/** The loader's report, made worse by what is wrong with programs beside it: by all of them, or by some. */
 function withPrograms(report: HealthReport, programs: readonly ComponentHealth[]): HealthReport {
   const components = [...report.components, ...programs];
-  const bad = programs.find(({ status }) => status !== 'healthy');
-  if (report.status !== 'healthy' || !bad) return { ...report, components };
-  return { ...report, status: bad.status, message: bad.message, components };
+  const [first, ...others] = programs.filter(({ status }) => status !== 'healthy');
+  if (report.status !== 'healthy' || !first) return { ...report, components };
+  const nothingElse =
+    report.components.length === 0 && programs.every(({ status }) => status === 'unhealthy');
+  const more = others.length > 0 ? `, and ${others.length} more` : '';
+  return {
+    ...report,
+    status: nothingElse ? 'unhealthy' : 'degraded',
+    message: `${first.message}${more}`,
+    components,
+  };
 }

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { NetTotals } from '../../lib/cli/net-meter.ts';
+import type { NetTotals } from '../../lib/meters/net-meter.ts';
 import { CLI } from '../helpers/child.ts';
 import * as frames from '../helpers/frames.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../helpers/kernel.ts';

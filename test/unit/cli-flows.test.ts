@@ -1,9 +1,15 @@
 import { Writable } from 'node:stream';
 import { describe, expect, it, test } from 'vitest';
 import { flowFrame } from '../../lib/cli/flow-frame.ts';
-import { type Classes, type Counters, FlowMeter, meanSample, sumClasses } from '../../lib/cli/flow-meter.ts';
 import { flowLines, flowsWords, flowWords } from '../../lib/cli/flow-view.ts';
 import { addRule } from '../../lib/cli/flows.ts';
+import {
+  type Classes,
+  type Counters,
+  FlowMeter,
+  meanSample,
+  sumClasses,
+} from '../../lib/meters/flow-meter.ts';
 import type { Flow } from '../../lib/programs/index.ts';
 
 function flow(sourcePort: number, packets: number, rest: Partial<Flow> = {}): Flow {

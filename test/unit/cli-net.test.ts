@@ -1,6 +1,7 @@
 import { Writable } from 'node:stream';
 import { describe, expect, it, vi } from 'vitest';
 import { netFrame } from '../../lib/cli/net-frame.ts';
+import { JsonNetView, LineNetView } from '../../lib/cli/net-view.ts';
 import {
   closed,
   NetMeter,
@@ -8,8 +9,7 @@ import {
   type NetTotals,
   netMeans,
   opened,
-} from '../../lib/cli/net-meter.ts';
-import { JsonNetView, LineNetView } from '../../lib/cli/net-view.ts';
+} from '../../lib/meters/net-meter.ts';
 
 function totals(scale: number): NetTotals {
   return {

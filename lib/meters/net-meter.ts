@@ -1,5 +1,5 @@
 import type { InterfaceTally, Tally, TcpActivity } from '../programs/index.ts';
-import { perSecond } from './meter.ts';
+import { perSecond } from './packet-meter.ts';
 
 /** What a TracepointNet says at one moment. */
 export interface NetTotals {

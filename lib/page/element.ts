@@ -1,0 +1,84 @@
+// The document, by hand: whatever comes from the server goes in as text, never as HTML.
+
+/** The element of the page with this id. */
+export function byId<T extends HTMLElement>(id: string, type: new () => T): T {
+  const element = document.getElementById(id);
+  if (!(element instanceof type)) throw new Error(`the page has no ${id}`);
+  return element;
+}
+
+type Attributes = Readonly<Record<string, string>>;
+
+export function element<K extends keyof HTMLElementTagNameMap>(
+  name: K,
+  attributes: Attributes = {},
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[K] {
+  const made = document.createElement(name);
+  for (const [attribute, value] of Object.entries(attributes)) made.setAttribute(attribute, value);
+  made.append(...children);
+  return made;
+}
+
+/** Sets text where it is another one: screen readers and selections are left alone otherwise. */
+export function say(where: Element, text: string): void {
+  if (where.textContent !== text) where.textContent = text;
+}
+
+export interface Cell {
+  readonly text: string;
+  readonly class?: string;
+}
+
+/** The rows of a table's body, of which the first cell may be the row's name; cells that are there are written into. */
+export function fillTable(
+  table: HTMLTableElement,
+  rows: readonly (readonly (string | Cell)[])[],
+  none: string,
+): void {
+  const [body] = table.tBodies;
+  const columns = table.tHead?.rows[0]?.cells.length ?? 1;
+  if (!body) return;
+  if (rows.length === 0) {
+    if (body.rows.length === 1 && body.textContent === none) return;
+    body.replaceChildren(element('tr', {}, element('td', { class: 'none', colspan: `${columns}` }, none)));
+    return;
+  }
+  const shaped = [...body.rows].every(({ cells }) => cells.length === columns);
+  if (!shaped) body.replaceChildren();
+  while (body.rows.length > rows.length) body.deleteRow(-1);
+  for (const [at, row] of rows.entries()) {
+    const line = body.rows[at] ?? body.insertRow();
+    for (const [i, cell] of row.entries()) {
+      const { text, class: name = '' } = typeof cell === 'string' ? { text: cell } : cell;
+      const where = line.cells[i] ?? line.insertCell();
+      say(where, text);
+      if (where.className !== name) where.className = name;
+    }
+  }
+}
+
+/** Of buttons of which one is pressed; the result says which, and `chosen` is called at a change. */
+export function choice(
+  buttons: Iterable<HTMLButtonElement>,
+  chosen: (button: HTMLButtonElement) => void,
+): void {
+  const all = [...buttons];
+  for (const button of all) {
+    button.addEventListener('click', () => {
+      for (const one of all) one.setAttribute('aria-pressed', String(one === button));
+      chosen(button);
+    });
+  }
+}
+
+/** The options of a list, and what is chosen of them: what was, where it is still there. */
+export function fillSelect(select: HTMLSelectElement, names: readonly string[]): string {
+  const there = [...select.options].map(({ value }) => value);
+  if (there.join('\n') !== names.join('\n')) {
+    const { value } = select;
+    select.replaceChildren(...names.map((name) => element('option', {}, name)));
+    if (names.includes(value)) select.value = value;
+  }
+  return select.value;
+}

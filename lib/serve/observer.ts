@@ -1,0 +1,186 @@
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { ControlLoop, type ControlRule, type Decision } from '../control/index.ts';
+import type { EbpfError } from '../errors.ts';
+import type { HealthReport } from '../health.ts';
+import type { BundledProgram } from '../metrics/bundled-source.ts';
+import { EbpfMetrics } from '../metrics/ebpf-metrics.ts';
+import { SyscallLatency, TcClassifier, TracepointNet, XdpCounter } from '../programs/index.ts';
+import type { AttachMode } from '../xdp.ts';
+import { type Recorded, Recorder } from './recorder.ts';
+import type { DecisionRow, Hello, Now, Update } from './update.ts';
+import { type Wanted, Watched } from './watched.ts';
+
+/** What `serve` can observe. */
+export const OBSERVABLE = ['packets', 'flows', 'net', 'latency'] as const;
+export type Observable = (typeof OBSERVABLE)[number];
+
+export interface ObserverOptions {
+  readonly interfaces: readonly string[];
+  readonly netns?: string | undefined;
+  readonly mode?: AttachMode;
+  /** Default: all. */
+  readonly programs?: readonly Observable[];
+  /** How many flows have series in the metrics. */
+  readonly flows?: number;
+  /** Packets per second of an interface that are a flood. */
+  readonly flood?: number;
+  /** How many updates are kept. Default 1,000. */
+  readonly window?: number;
+}
+
+const WINDOW = 1000;
+const FLOOD = 100_000;
+const DECISIONS = 50;
+const HEALTH = { healthy: 1, degraded: 0.5, unhealthy: 0 } as const;
+/** Between attempts to attach what is not attached. */
+const RETRY_MS = 30_000;
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+/** What the programs say at one moment, and what was decided upon it. */
+export interface Observation {
+  readonly update: Update;
+  readonly now: Now;
+  readonly decisions: readonly Decision[];
+}
+
+/**
+ * The bundled programs on some interfaces, their metrics, what they counted in the last updates, and a control loop that
+ * watches over them in dry run.
+ */
+export class Observer {
+  readonly metrics: EbpfMetrics;
+  readonly loop: ControlLoop;
+  readonly #watched: readonly Watched[];
+  readonly #recorder: Recorder;
+  /** What the control loop judges. */
+  #looked: { update: Update; status: Now['health']['status'] } | undefined;
+  #now: Now | undefined;
+  #triedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(options: ObserverOptions) {
+    const { interfaces, netns, mode = 'drv', programs = OBSERVABLE, window = WINDOW } = options;
+    const at = netns === undefined ? {} : { netns };
+    this.metrics = new EbpfMetrics(options.flows === undefined ? {} : { flows: options.flows });
+    const watch = <P extends BundledProgram>(wanted: Wanted<P>) => new Watched(wanted, this.metrics);
+    const onEach = <P extends BundledProgram>(
+      what: Observable,
+      program: string,
+      attach: (target: { iface: string; netns?: string }) => Promise<P>,
+    ) =>
+      (programs.includes(what) ? interfaces : []).map((iface) => {
+        const target = { iface, ...at };
+        return watch({ program, ...target, attach: () => attach(target) });
+      });
+    const recorded: Recorded = {
+      counters: onEach('packets', 'xdp_counter', (target) => XdpCounter.attach({ ...target, mode })),
+      // Where the qdisc is its own and nobody else's, that goes too.
+      classifiers: onEach('flows', 'tc_classifier', (target) =>
+        TcClassifier.attach({ ...target, removeQdisc: true }),
+      ),
+      net: programs.includes('net')
+        ? watch({ program: 'tracepoint_net', attach: () => TracepointNet.attach(at) })
+        : undefined,
+      latency: programs.includes('latency')
+        ? watch({ program: 'syscall_latency', attach: () => SyscallLatency.attach({ excludeSelf: true }) })
+        : undefined,
+    };
+    const { counters, classifiers, net, latency } = recorded;
+    this.#watched = [...counters, ...classifiers, net, latency].filter((one) => one !== undefined);
+    this.#recorder = new Recorder(recorded, () => this.metrics.health(), window);
+    this.loop = new ControlLoop({
+      sources: {
+        packets: () => rates(this.#looked?.update.packets),
+        network: () => ({ ...this.#looked?.update.network }),
+        health: () => ({ ebpf_loader: HEALTH[this.#looked?.status ?? 'healthy'] }),
+      },
+      rules: rules(interfaces, options.flood ?? FLOOD),
+    });
+  }
+
+  /** Attaches what is wanted. What cannot be is in health(), and tried again from time to time by observe(). */
+  async attach(): Promise<void> {
+    this.#triedAt = performance.now();
+    for (const one of this.#watched) await one.attach();
+    this.#recorder.record(); // the meters begin
+  }
+
+  /** The programs that are not attached, and why. */
+  get missing(): { name: string; error: EbpfError }[] {
+    return this.#watched.flatMap(({ name, error }) => (error ? [{ name, error }] : []));
+  }
+
+  /** Whether there is anything to observe. */
+  get isAttached(): boolean {
+    return this.#watched.some(({ program }) => program !== undefined);
+  }
+
+  /** Looks at everything, and has the control loop judge it. Once a second. */
+  async observe(): Promise<Observation> {
+    await this.#retry();
+    const { update, now } = this.#recorder.record();
+    this.#recorder.keep(update);
+    this.#looked = { update, status: now.health.status };
+    const decisions = await this.loop.turn();
+    this.#now = { ...now, decisions: lastOf(this.loop) };
+    return { update, now: this.#now, decisions };
+  }
+
+  health(): HealthReport {
+    return this.metrics.health();
+  }
+
+  /** What a viewer gets first. */
+  hello(): Hello {
+    const { updates, length } = this.#recorder;
+    const now = this.#now ? { now: this.#now } : {};
+    return { host: hostname(), version, window: length, updates, ...now };
+  }
+
+  /** Detaches everything. */
+  close(): void {
+    this.loop.stop();
+    for (const one of this.#watched) one.close();
+    this.metrics.close();
+  }
+
+  async #retry(): Promise<void> {
+    const now = performance.now();
+    if (now - this.#triedAt < RETRY_MS) return;
+    this.#triedAt = now;
+    for (const one of this.#watched) if (one.isWorthAnother()) await one.attach();
+  }
+}
+
+/** All packets of each interface. */
+function rates(packets: Update['packets'] = {}): Record<string, number> {
+  const sum = (protocols: Update['packets'][string]) =>
+    Object.values(protocols).reduce((total, [count]) => total + count, 0);
+  return Object.fromEntries(Object.entries(packets).map(([iface, protocols]) => [iface, sum(protocols)]));
+}
+
+/** The last decisions, the newest first. */
+function lastOf(loop: ControlLoop): DecisionRow[] {
+  return loop
+    .decisions()
+    .slice(-DECISIONS)
+    .reverse()
+    .map(({ time, rule, verdict, reason }) => ({ time, rule, verdict, reason }));
+}
+
+// They have no actions: what to do about it is for who operates the machine.
+function rules(interfaces: readonly string[], flood: number): ControlRule[] {
+  const steady = { forMs: 2_000, cooldownMs: 10_000 };
+  return [
+    ...interfaces.map((iface) => ({
+      ...{ name: `flood on ${iface}`, signal: `packets.${iface}`, above: flood, clearAt: flood / 2 },
+      ...steady,
+    })),
+    { name: 'drops', signal: 'network.drops', above: 1000, clearAt: 100, ...steady },
+    { name: 'retransmits', signal: 'network.retransmits', above: 100, clearAt: 10, ...steady },
+    { name: 'health', signal: 'health.ebpf_loader', below: 1, clearAt: 1, cooldownMs: 0 },
+  ];
+}
