@@ -27,13 +27,14 @@ export interface ObserverOptions {
   readonly flood?: number;
   /** How many updates are kept. Default 1,000. */
   readonly window?: number;
+  /** Between attempts to attach what is not attached. Default 30,000. */
+  readonly retryMs?: number;
 }
 
 const WINDOW = 1000;
 const FLOOD = 100_000;
 const DECISIONS = 50;
 const HEALTH = { healthy: 1, degraded: 0.5, unhealthy: 0 } as const;
-/** Between attempts to attach what is not attached. */
 const RETRY_MS = 30_000;
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -56,6 +57,7 @@ export class Observer {
   readonly loop: ControlLoop;
   readonly #watched: readonly Watched[];
   readonly #recorder: Recorder;
+  readonly #retryMs: number;
   /** What the control loop judges. */
   #looked: { update: Update; status: Now['health']['status'] } | undefined;
   #now: Now | undefined;
@@ -90,6 +92,7 @@ export class Observer {
     };
     const { counters, classifiers, net, latency } = recorded;
     this.#watched = [...counters, ...classifiers, net, latency].filter((one) => one !== undefined);
+    this.#retryMs = options.retryMs ?? RETRY_MS;
     this.#recorder = new Recorder(recorded, () => this.metrics.health(), window);
     this.loop = new ControlLoop({
       sources: {
@@ -149,7 +152,7 @@ export class Observer {
 
   async #retry(): Promise<void> {
     const now = performance.now();
-    if (now - this.#triedAt < RETRY_MS) return;
+    if (now - this.#triedAt < this.#retryMs) return;
     this.#triedAt = now;
     for (const one of this.#watched) if (one.isWorthAnother()) await one.attach();
   }

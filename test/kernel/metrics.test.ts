@@ -21,6 +21,7 @@ import * as frames from '../helpers/frames.ts';
 import { assertNothingLeft, bpftool, linksOf, type Snapshot, snapshotIds, xdpOf } from '../helpers/kernel.ts';
 import { createNetns } from '../helpers/netns.ts';
 import { shippedObject } from '../helpers/objects.ts';
+import { samplesOf } from '../helpers/samples.ts';
 import { sendFrames } from '../helpers/send.ts';
 import { World } from '../helpers/world.ts';
 
@@ -34,15 +35,6 @@ afterAll(() => assertNothingLeft(before));
 /** The samples of a scrape, by what is left of the value. */
 async function scraped(metrics: EbpfMetrics): Promise<Map<string, number>> {
   return samplesOf(await metrics.scrape());
-}
-function samplesOf(text: string): Map<string, number> {
-  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-  return new Map(
-    lines.map((line) => {
-      const at = line.lastIndexOf(' ');
-      return [line.slice(0, at), Number(line.slice(at + 1))];
-    }),
-  );
 }
 const named = (samples: Map<string, number>, name: string) =>
   new Map([...samples].filter(([series]) => series === name || series.startsWith(`${name}{`)));
