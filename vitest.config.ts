@@ -22,9 +22,10 @@ const suites: Suite[] = [
   { name: 'unit', order: 0, seconds: 20, serial: false },
   { name: 'native', order: 1, seconds: 300, serial: false },
   { name: 'kernel', order: 2, seconds: 60, serial: true },
-  { name: 'stress', order: 3, seconds: 300, serial: true },
-  { name: 'package', order: 4, seconds: 600, serial: true },
-  { name: 'vm', order: 5, seconds: 300, serial: true },
+  { name: 'browser', order: 3, seconds: 120, serial: true },
+  { name: 'stress', order: 4, seconds: 300, serial: true },
+  { name: 'package', order: 5, seconds: 600, serial: true },
+  { name: 'vm', order: 6, seconds: 300, serial: true },
 ];
 
 // Tests import lib/*.ts for its types, and run what ships: the JavaScript of dist/, outside of vite's transforms. So a test, its

@@ -2,7 +2,7 @@
 // writes down what V8 counted (NODE_V8_COVERAGE), per file of dist/, and the source maps lead from there to lib/.
 //
 // NODE_EBPF_COVERAGE is the least percentage of lines and of branches: scripts/test sets it for a run of everything.
-import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { mergeProcessCovs, type ProcessCov } from '@bcoe/v8-coverage';
@@ -60,7 +60,8 @@ function collect(): ProcessCov {
 async function remap(counted: ProcessCov): Promise<CoverageMap> {
   const map = coverage.createCoverageMap();
   for (const name of readdirSync(dist, { recursive: true, encoding: 'utf8' })) {
-    if (!name.endsWith('.js')) continue;
+    // What has no map was not compiled from lib/: the page's copy of uPlot.
+    if (!name.endsWith('.js') || !existsSync(`${dist}${name}.map`)) continue;
     const url = pathToFileURL(dist + name).href;
     const code = readFileSync(dist + name, 'utf8');
     const sourceMap = JSON.parse(readFileSync(`${dist}${name}.map`, 'utf8'));

@@ -177,12 +177,6 @@ function show(): void {
   ]);
   showFigures(last);
   showTables(now);
-  // Who has no pointer scrolls what is focused.
-  for (const box of document.querySelectorAll<HTMLElement>('.scroll')) {
-    const scrolls = box.scrollHeight > box.clientHeight || box.scrollWidth > box.clientWidth;
-    if (scrolls) box.tabIndex = 0;
-    else box.removeAttribute('tabindex');
-  }
   document.body.dataset.updates = String(updates.length);
 }
 
@@ -215,6 +209,17 @@ byId('theme', HTMLButtonElement).addEventListener('click', () => {
   localStorage.setItem(THEME_KEY, theme);
   showTheme(theme);
 });
+
+// Who has no pointer scrolls what is focused.
+const scrolled = new ResizeObserver((entries) => {
+  for (const box of new Set(entries.map(({ target }) => target.closest<HTMLElement>('.scroll')))) {
+    if (!box) continue;
+    const scrolls = box.scrollHeight > box.clientHeight || box.scrollWidth > box.clientWidth;
+    if (scrolls) box.tabIndex = 0;
+    else box.removeAttribute('tabindex');
+  }
+});
+for (const one of document.querySelectorAll('.scroll, .scroll > table')) scrolled.observe(one);
 
 takeToken();
 const access = byId('access', HTMLFormElement);

@@ -7,7 +7,7 @@ import { expect } from 'vitest';
 import { type BpfObject, type BpfProgram, EbpfLoader, loadObjectSync } from '../../lib/index.ts';
 import { Bpffs } from './bpffs.ts';
 import { type Child, endChildren, runModule } from './child.ts';
-import { udp4 } from './frames.ts';
+import { type Frame, udp4 } from './frames.ts';
 import { linksOf, type Mode, untilGone, xdpOf } from './kernel.ts';
 import { createNetns, type Netns, type Veth } from './netns.ts';
 import { shippedObject, testObject } from './objects.ts';
@@ -199,9 +199,9 @@ export class World {
   }
 
   /** Packets that arrive on the interface. */
-  async send(count: number): Promise<number> {
+  async send(count: number, frame: Frame = udp4()): Promise<number> {
     const options = { netns: this.netns, iface: this.veth.a.name, receiver: this.iface };
-    return (await sendFrames([{ frame: udp4(), count }], options)).sent;
+    return (await sendFrames([{ frame, count }], options)).sent;
   }
 
   /** Somebody else's XDP program, attached by ip(8) over netlink. */

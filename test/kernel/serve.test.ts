@@ -9,6 +9,7 @@ import { Viewers } from '../../lib/serve/viewers.ts';
 import { udp4 } from '../helpers/frames.ts';
 import { assertNothingLeft, bpftool, linksOf, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
 import { samplesOf } from '../helpers/samples.ts';
+import { PYTHON } from '../helpers/send.ts';
 import { endServing, Serving, streamOf } from '../helpers/serving.ts';
 import { until } from '../helpers/until.ts';
 import { World } from '../helpers/world.ts';
@@ -248,7 +249,7 @@ describe('node-ebpf serve', () => {
     );
     const url = new URL(await serving.url());
     expect(url.hash).toMatch(/^#token=[\w-]{32}$/);
-    const ask = (header: string) => world.netns.exec('python3', ['-c', ASK, url.port, header]).trim();
+    const ask = (header: string) => world.netns.exec(PYTHON, ['-c', ASK, url.port, header]).trim();
     expect(ask('x: y')).toBe('401');
     expect(ask(`authorization: Bearer ${url.hash.slice('#token='.length)}`)).toBe('200');
     expect(await serving.end()).toBe(0);
