@@ -2,7 +2,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 
-/** Packets for `top --demo` to count: a handful a second on 127.0.0.1, between sockets of this process alone. */
+/** Packets for --demo to count: a handful a second on 127.0.0.1, between sockets of this process alone. */
 export async function startDemo(): Promise<{ stop(): void }> {
   const datagrams = createSocket('udp4').bind(0, '127.0.0.1');
   const server = createServer((socket) => socket.on('error', ignore).pipe(socket)).listen(0, '127.0.0.1');
@@ -30,7 +30,7 @@ function greet(port: number): void {
   const socket = connect(port, '127.0.0.1');
   socket.on('error', ignore);
   socket.once('data', () => socket.end());
-  socket.write('hello from node-ebpf top --demo\n');
+  socket.write('hello from node-ebpf --demo\n');
 }
 
 // Traffic to look at: what becomes of one packet or connection does not matter.

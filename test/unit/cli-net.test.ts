@@ -1,5 +1,5 @@
 import { Writable } from 'node:stream';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { netFrame } from '../../lib/cli/net-frame.ts';
 import { JsonNetView, LineNetView } from '../../lib/cli/net-view.ts';
 import {
@@ -10,6 +10,7 @@ import {
   netMeans,
   opened,
 } from '../../lib/meters/net-meter.ts';
+import { printed } from '../helpers/printed.ts';
 
 function totals(scale: number): NetTotals {
   return {
@@ -37,21 +38,6 @@ function sampled(): NetSample {
   );
   [now, scale] = [7_000, 5];
   return meter.sample();
-}
-
-/** What `work` prints. */
-function printed(work: () => void): string[] {
-  let text = '';
-  const write = vi.spyOn(process.stdout, 'write').mockImplementation((piece) => {
-    text += piece;
-    return true;
-  });
-  try {
-    work();
-    return text.trimEnd().split('\n');
-  } finally {
-    write.mockRestore();
-  }
 }
 
 describe('the meter of net', () => {
