@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Netns } from '../helpers/netns.ts';
+import { until } from '../helpers/until.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const packageJson = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
@@ -95,6 +96,8 @@ describe('the tarball', () => {
         'dist/programs/index.js',
         'dist/cli/main.js',
         'dist/bpf/xdp_counter.bpf.o',
+        'dist/page/index.html',
+        'dist/page/uplot.js',
         'bpf/xdp_counter.bpf.c',
         'bpf/xdp_counter.h',
         'prebuilds/manifest.json',
@@ -102,7 +105,7 @@ describe('the tarball', () => {
       ]),
     );
     const allowed =
-      /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|THIRD_PARTY_LICENSES|dist\/.+\.(js|js\.map|d\.ts|bpf\.o)|bpf\/[^/]+\.(bpf\.c|h)|prebuilds\/(manifest\.json|linux-(x64|arm64)-(gnu|musl)\.node))$/;
+      /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|THIRD_PARTY_LICENSES|dist\/.+\.(js|js\.map|d\.ts|bpf\.o)|dist\/page\/[a-z]+\.(html|css|svg)|bpf\/[^/]+\.(bpf\.c|h)|prebuilds\/(manifest\.json|linux-(x64|arm64)-(gnu|musl)\.node))$/;
     expect(paths.filter((path) => !allowed.test(path))).toEqual([]);
   });
 
@@ -135,7 +138,7 @@ describe('an application without a compiler', () => {
   });
 
   it('imports the package, and requires it', () => {
-    const entries = ['node-ebpf', 'node-ebpf/programs'];
+    const entries = ['node-ebpf', 'node-ebpf/programs', 'node-ebpf/metrics', 'node-ebpf/control'];
     for (const entry of entries) {
       run(['--input-type=module', '-e', `await import('${entry}')`]);
       run(['--input-type=commonjs', '-e', `require('${entry}')`]);
@@ -184,6 +187,31 @@ describe('an application without a compiler', () => {
     );
     expect(stdout).toBe('');
     expect(status).toBe(0);
+  });
+
+  it('serves the page, and what it loads', async () => {
+    const netns = new Netns();
+    netns.upLoopback();
+    const command = join(app, 'node_modules/.bin/node-ebpf');
+    const options = ['serve', '--netns', netns.path, '--listen', '127.0.0.1:0', '--programs', 'packets'];
+    const child = spawn(command, options, { cwd: app, env: environment });
+    const exited = once(child, 'exit');
+    try {
+      let said = '';
+      child.stdout.on('data', (data: Buffer) => {
+        said += data.toString();
+      });
+      const [, url = ''] = await until(() => /^serving (\S+)\n/.exec(said));
+      const page = await (await fetch(url)).text();
+      const names = [...page.matchAll(/ (?:src|href)="(\w[\w.]*)"/g)].map(([, name = '']) => name);
+      expect(names).toEqual(expect.arrayContaining(['page.js', 'page.css', 'uplot.css', 'icon.svg']));
+      for (const name of names) expect((await fetch(new URL(name, url))).status, name).toBe(200);
+      child.kill('SIGTERM');
+      expect(await exited).toEqual([0, null]);
+    } finally {
+      child.kill('SIGKILL');
+      netns.close();
+    }
   });
 
   it('counts packets with the first example of the README', async () => {
