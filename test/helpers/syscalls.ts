@@ -30,6 +30,17 @@ function program(): string {
   return join(folder, 'syscalls');
 }
 
+/** Whether the kernel runs programs of i386 at all: hosts that run 64-bit code only have their guests do without. */
+export function runsI386(): boolean {
+  const path = `${program()}-i386`;
+  const code = 'void _start(void) { __asm__ volatile("int $0x80" : : "a"(1), "b"(0)); } /* exit(0) */';
+  execFileSync('gcc', ['-m32', '-nostdlib', '-static', '-x', 'c', '-', '-o', path], { input: code });
+  const { error, status } = spawnSync(path);
+  if (!error) return status === 0;
+  if ((error as NodeJS.ErrnoException).code === 'ENOEXEC') return false;
+  throw error;
+}
+
 /** Whether the kernel takes 32-bit system calls of 64-bit programs (CONFIG_IA32_EMULATION). */
 export function hasCompat(): boolean {
   return spawnSync(program(), ['has-compat']).status === 0;
