@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
@@ -204,6 +204,32 @@ describe('node-ebpf serve', () => {
       'text/event-stream',
     );
     expect(await serving.end()).toBe(0);
+  });
+
+  it('200 scrapers at once, and some that go away: every answer is whole, and no descriptor is left', async () => {
+    const serving = serve();
+    const url = await serving.url();
+    const { port } = new URL(url);
+    await world.send(100);
+    const descriptors = () => readdirSync(`/proc/${serving.child.pid}/fd`).length;
+    expect((await scraped(serving)).get(udp())).toBe(100);
+    const before = descriptors();
+    const gone = Array.from({ length: 50 }, async () => {
+      const socket = connect(Number(port), '127.0.0.1');
+      await once(socket, 'connect');
+      socket.write('GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n', () => socket.destroy());
+      await once(socket, 'close');
+    });
+    const answers = Array.from({ length: 200 }, async () => {
+      const answer = await fetch(`${url}metrics`, { headers: { connection: 'close' } });
+      return { status: answer.status, packets: samplesOf(await answer.text()).get(udp()) };
+    });
+    expect(await Promise.all(answers)).toEqual(Array(200).fill({ status: 200, packets: 100 }));
+    await Promise.all(gone);
+    await until(() => descriptors() <= before);
+    expect(await healthOf(serving)).toMatchObject({ status: 'healthy' });
+    expect(await serving.end()).toBe(0);
+    expect(serving.stderr).toBe('');
   });
 
   it('a token: what is measured is for who has it, and whether it is well for everybody', async () => {
