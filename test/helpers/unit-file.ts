@@ -29,7 +29,8 @@ export class UnitFile {
   /** The one assignment. */
   one(section: string, key: string): string {
     const [value, ...more] = this.all(section, key);
-    if (value === undefined || more.length > 0) throw new Error(`${key}= is assigned ${more.length + 1} times`);
+    if (value === undefined || more.length > 0)
+      throw new Error(`${key}= is assigned ${more.length + 1} times`);
     return value;
   }
 

@@ -83,7 +83,10 @@ describe('the systemd unit', () => {
     const [command, subcommand, ...args] = unit().command();
     expect([command, subcommand]).toEqual(['node-ebpf', 'serve']);
     const serving = new Serving(args, likeTheUnit());
-    expect(await healthOf(serving)).toMatchObject({ status: 'healthy', message: 'attached: 4 of 4 programs' });
+    expect(await healthOf(serving)).toMatchObject({
+      status: 'healthy',
+      message: 'attached: 4 of 4 programs',
+    });
     const { Uid, Groups, CapEff, CapPrm, CapBnd, NoNewPrivs } = statusOf(serving);
     expect({ Uid, Groups, NoNewPrivs }).toEqual({
       ...{ Uid: Array(4).fill(DYNAMIC_USER).join('\t'), Groups: '', NoNewPrivs: '1' },
@@ -121,7 +124,9 @@ describe('the systemd unit', () => {
     'gives no more than it takes: without %s the errors name exactly it',
     async (capability) => {
       const { rest, missing } = await missingWithout(capability);
-      expect(missing.map(([program]) => program)).toEqual(expect.arrayContaining(TAKEN_BY[capability] ?? ['?']));
+      expect(missing.map(([program]) => program)).toEqual(
+        expect.arrayContaining(TAKEN_BY[capability] ?? ['?']),
+      );
       for (const [program, ...error] of missing) {
         expect(error, program).toEqual(['EbpfPermissionError', [capability]]);
       }
@@ -200,9 +205,7 @@ describe('the DaemonSet', () => {
 
 describe('promtool', () => {
   it('has nothing against the metrics of serve but the two promised names', async () => {
-    const serving = new Serving([
-      ...[world.iface, '--netns', world.netns.path, '--listen', '127.0.0.1:0'],
-    ]);
+    const serving = new Serving([...[world.iface, '--netns', world.netns.path, '--listen', '127.0.0.1:0']]);
     await serving.url();
     await world.send(100);
     const text = await (await serving.get('metrics')).text();
@@ -221,7 +224,10 @@ describe('promtool', () => {
       const [, name = '', labels = ''] = /^(\w+?)(?:_bucket|_sum|_count)?(?:\{(.*)\})?$/.exec(series) ?? [];
       seen.add(name);
       const used = [...labels.matchAll(/(?:^|,)(\w+)=/g)].map(([, label]) => label);
-      expect(used.filter((label) => !families.get(name)?.includes(label ?? '')), series).toEqual([]);
+      expect(
+        used.filter((label) => !families.get(name)?.includes(label ?? '')),
+        series,
+      ).toEqual([]);
     }
     expect([...seen]).toEqual(
       expect.arrayContaining([
