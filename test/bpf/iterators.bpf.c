@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Writes what it is called for: the number of each task, each key and value of a map; and one that writes
- * nothing. */
+/* Writes the number of each task; and one that writes nothing. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -22,27 +21,6 @@ struct bpf_iter__task {
 	struct task_struct *task;
 } KERNEL_TYPE;
 
-struct bpf_iter__bpf_map_elem {
-	struct bpf_iter_meta *meta;
-	void *map;
-	void *key;
-	void *value;
-} KERNEL_TYPE;
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__type(key, __u32);
-	__type(value, __u32);
-} walked SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4);
-	__type(key, __u8);
-	__type(value, __u8);
-} narrow SEC(".maps");
-
 SEC("iter/task")
 int each_task(struct bpf_iter__task *ctx)
 {
@@ -59,19 +37,6 @@ int each_task(struct bpf_iter__task *ctx)
 SEC("iter/task")
 int no_task(struct bpf_iter__task *ctx)
 {
-	return 0;
-}
-
-SEC("iter/bpf_map_elem")
-int each_element(struct bpf_iter__bpf_map_elem *ctx)
-{
-	__u32 *key = ctx->key, *value = ctx->value, pair[2];
-
-	if (!key || !value)
-		return 0;
-	pair[0] = *key;
-	pair[1] = *value;
-	bpf_seq_write(ctx->meta->seq, pair, sizeof(pair));
 	return 0;
 }
 

@@ -6,9 +6,10 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { bytes, count } from '../../lib/cli/format.ts';
 import type { Now, Update } from '../../lib/serve/update.ts';
 import { launchChromium, Visitor } from '../helpers/browser.ts';
+import { endCommands } from '../helpers/command.ts';
 import { icmp4, tcp4, udp4 } from '../helpers/frames.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
-import { endServing, Serving } from '../helpers/serving.ts';
+import { Serving } from '../helpers/serving.ts';
 import { until } from '../helpers/until.ts';
 import { World } from '../helpers/world.ts';
 
@@ -26,7 +27,7 @@ beforeEach(() => {
 afterEach(async () => {
   for (const visitor of visitors) await visitor.close();
   visitors = [];
-  endServing();
+  endCommands();
   await world.close();
 });
 afterAll(async () => {

@@ -8,7 +8,7 @@ import sys
 BPF, PERF_EVENT_OPEN = {"x86_64": (321, 298), "aarch64": (280, 241)}[platform.machine()]
 PROG_LOAD, RAW_TRACEPOINT_OPEN, LINK_CREATE = 5, 17, 28
 KPROBE, SCHED_CLS, TRACING, LSM = 2, 3, 26, 29
-TRACE_FENTRY, LSM_MAC, TRACE_KPROBE_MULTI, TCX_INGRESS = 24, 27, 42, 46
+TRACE_FENTRY, LSM_MAC, TRACE_ITER, TRACE_KPROBE_MULTI, TCX_INGRESS = 24, 27, 28, 42, 46
 # A function that is in every kernel with BPF, and that nothing calls.
 FUNCTION = b"bpf_fentry_test1"
 PERF_ATTR_SIZE = 120
@@ -91,6 +91,10 @@ def lsm():
     bpf(RAW_TRACEPOINT_OPEN, "=QI", 0, load(LSM, LSM_MAC, btf_id(b"bpf_lsm_file_open")))
 
 
+def iter_of_map_elements():
+    load(TRACING, TRACE_ITER, btf_id(b"bpf_iter_bpf_map_elem"))
+
+
 def tcx():
     try:
         bpf(LINK_CREATE, "=IIII", load(SCHED_CLS), 0, TCX_INGRESS, 0)
@@ -110,6 +114,7 @@ try:
         "kprobe.multi": kprobe_multi,
         "fentry": fentry,
         "lsm": lsm,
+        "iter of map elements": iter_of_map_elements,
         "tcx": tcx,
         "hardware counters": hardware_counters,
     }[sys.argv[1]]()

@@ -1,44 +1,13 @@
 // `node-ebpf serve` as a process of its own, as an operator runs it.
-import { type ChildProcess, spawn } from 'node:child_process';
 import type { Hello, Now, Update } from '../../lib/serve/update.ts';
 import { CLI } from './child.ts';
+import { Command } from './command.ts';
 import { until } from './until.ts';
 
-const running = new Set<ChildProcess>();
-
-/** For afterEach: a test that failed half-way leaves no process. */
-export function endServing(): void {
-  for (const child of running) child.kill('SIGKILL');
-}
-process.on('exit', endServing);
-
-export class Serving {
-  readonly child: ChildProcess;
-  readonly ended: Promise<number | string>;
-  stdout = '';
-  stderr = '';
-
+export class Serving extends Command {
   /** @param prefix a command that runs it: `ip netns exec …`, setpriv(1) */
   constructor(args: readonly string[], prefix: readonly string[] = []) {
-    const [command = process.execPath, ...rest] = [...prefix, process.execPath, CLI, 'serve', ...args];
-    this.child = spawn(command, rest, {
-      env: { ...process.env, TZ: 'UTC' },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    running.add(this.child);
-    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-      this.stdout += text;
-    });
-    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      this.stderr += text;
-    });
-    this.ended = new Promise((resolve, reject) => {
-      this.child.on('error', reject);
-      this.child.on('close', (status, signal) => {
-        running.delete(this.child);
-        resolve(status ?? signal ?? -1);
-      });
-    });
+    super([...prefix, process.execPath, CLI, 'serve', ...args]);
   }
 
   /** Where it serves, once it has attached what it could. */
@@ -58,7 +27,7 @@ export class Serving {
   /** By SIGTERM. */
   async end(): Promise<number | string> {
     this.child.kill('SIGTERM');
-    return this.ended;
+    return (await this.ended).status;
   }
 }
 

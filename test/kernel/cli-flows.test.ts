@@ -1,8 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { CLI, endChildren } from '../helpers/child.ts';
+import { Command, endCommands } from '../helpers/command.ts';
 import * as frames from '../helpers/frames.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds, untilGone } from '../helpers/kernel.ts';
 import { createNetns, type Netns, type Veth } from '../helpers/netns.ts';
@@ -42,7 +42,6 @@ const NOTHING = { packets: 0, bytes: 0 };
 let before: Snapshot;
 let ns: Netns;
 let veth: Veth;
-const running = new Set<ChildProcess>();
 
 beforeAll(() => {
   before = snapshotIds();
@@ -52,45 +51,16 @@ beforeEach(() => {
   veth = ns.addVeth();
 });
 afterEach(() => {
-  for (const child of running) child.kill('SIGKILL');
+  endCommands();
   endChildren();
   ns.close();
 });
 afterAll(() => assertNothingLeft(before));
 
-/** `node-ebpf flows` as a process of its own, in the test's namespace. */
-class Flows {
-  readonly child: ChildProcess;
-  readonly ended: Promise<{ status: number | string; stdout: string; stderr: string }>;
-  stdout = '';
-  stderr = '';
-
+/** `node-ebpf flows` in the test's namespace. */
+class Flows extends Command<Line> {
   constructor(args: readonly string[], command: readonly string[] = [process.execPath, CLI, 'flows']) {
-    this.child = spawn('ip', ['netns', 'exec', ns.name, ...command, ...args], {
-      env: { ...process.env, TZ: 'UTC', TERM: 'xterm-256color', FORCE_COLOR: undefined, CI: undefined },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    running.add(this.child);
-    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-      this.stdout += text;
-    });
-    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      this.stderr += text;
-    });
-    this.ended = new Promise((resolve, reject) => {
-      this.child.on('error', reject);
-      this.child.on('close', (status, signal) => {
-        running.delete(this.child);
-        resolve({ status: status ?? signal ?? -1, stdout: this.stdout, stderr: this.stderr });
-      });
-    });
-  }
-
-  get lines(): Line[] {
-    return this.stdout
-      .split('\n')
-      .slice(0, -1)
-      .map((line) => JSON.parse(line) as Line);
+    super(['ip', 'netns', 'exec', ns.name, ...command, ...args]);
   }
 
   /** The ids of the programs that it has on both hooks, or on one. */
@@ -105,12 +75,8 @@ class Flows {
     );
   }
 
-  says(text: string): Promise<true> {
-    return until(
-      () => this.stdout.includes(text),
-      () => `no ${JSON.stringify(text)} in ${JSON.stringify(this.stdout + this.stderr)}`,
-      30_000,
-    );
+  override says(text: string): Promise<true> {
+    return super.says(text, 30_000);
   }
 }
 
@@ -131,13 +97,13 @@ const RULES = ['--rule', 'echo=udp/7', '--rule', 'web=tcp/80', '--rule', 'web=tc
 it('prints JSON lines: classes, flows and rates of exactly what was sent', async () => {
   const cli = new Flows([veth.b.name, '--json', ...RULES]);
   const ids = await cli.attached();
-  await until(() => cli.lines.length > 0);
+  await until(() => cli.objects.length > 0);
   await send();
-  const lines = cli.lines.length;
-  await until(() => cli.lines.length > lines + 1);
+  const lines = cli.objects.length;
+  await until(() => cli.objects.length > lines + 1);
   cli.child.kill('SIGTERM');
   expect(await cli.ended).toMatchObject({ status: 0, stderr: '' });
-  expect(cli.lines.at(-1)).toMatchObject({
+  expect(cli.objects.at(-1)).toMatchObject({
     ...{ interface: veth.b.name, direction: 'both', flowCount: 4, evicted: 0, missed: NOTHING },
     classes: {
       echo: { ingress: tally(UDP, 700), egress: tally(UDP, 50) },
@@ -151,10 +117,11 @@ it('prints JSON lines: classes, flows and rates of exactly what was sent', async
       },
     },
   });
-  for (const [index, line] of cli.lines.entries()) {
+  for (const [index, line] of cli.objects.entries()) {
     expect(new Date(line.time).toISOString()).toBe(line.time);
     const packets =
-      (line.classes.echo?.ingress.packets ?? 0) - (cli.lines[index - 1]?.classes.echo?.ingress.packets ?? 0);
+      (line.classes.echo?.ingress.packets ?? 0) -
+      (cli.objects[index - 1]?.classes.echo?.ingress.packets ?? 0);
     if (index > 0) expect((line.rates.echo?.ingress.packets ?? 0) > 0).toBe(packets > 0);
     // A rate is of a flow's own packets, all of one length here.
     for (const flow of line.flows.filter(({ protocol }) => protocol === 'udp')) {
@@ -175,10 +142,10 @@ it('--top and --direction: the largest flows of one way', async () => {
   expect(attachedIds('egress')).toEqual([]);
   await send();
   // Without traffic the totals decide: 300 large segments outweigh 700 small datagrams.
-  await until(() => cli.lines.at(-1)?.flowCount === 3 && cli.lines.at(-1)?.flows[0]?.rates.packets === 0);
+  await until(() => cli.objects.at(-1)?.flowCount === 3 && cli.objects.at(-1)?.flows[0]?.rates.packets === 0);
   cli.child.kill('SIGINT');
   expect(await cli.ended).toMatchObject({ status: 0, stderr: '' });
-  const last = cli.lines.at(-1);
+  const last = cli.objects.at(-1);
   expect(last?.classes.other?.egress).toEqual(NOTHING);
   expect(last?.flows).toMatchObject([{ protocol: 'tcp', direction: 'ingress', ...tally(TCP, 300) }]);
 });
@@ -245,7 +212,7 @@ it('looks into another namespace with --netns', async () => {
   await send(other);
   cli.child.kill('SIGTERM');
   expect(await cli.ended).toMatchObject({ status: 0, stderr: '' });
-  expect(cli.lines.at(-1)?.classes.other?.ingress.packets).toBe(1_025);
+  expect(cli.objects.at(-1)?.classes.other?.ingress.packets).toBe(1_025);
   expect([attachedIds('ingress', other), attachedIds('egress', other)]).toEqual([[], []]);
 });
 

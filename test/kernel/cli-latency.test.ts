@@ -1,10 +1,10 @@
 // latency, as a process of its own, of processes whose calls are known.
-import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, afterEach, beforeAll, expect, it, test } from 'vitest';
 import { Cgroup } from '../helpers/cgroup.ts';
 import { CLI } from '../helpers/child.ts';
+import { Command, endCommands } from '../helpers/command.ts';
 import { heldIds } from '../helpers/held.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds, untilGone } from '../helpers/kernel.ts';
 import { Caller } from '../helpers/syscalls.ts';
@@ -20,7 +20,6 @@ interface Line {
 }
 
 let before: Snapshot;
-const running = new Set<ChildProcess>();
 
 beforeAll(() => {
   before = snapshotIds([
@@ -35,59 +34,17 @@ beforeAll(() => {
   ]);
 });
 afterEach(() => {
-  for (const child of running) child.kill('SIGKILL');
+  endCommands();
 });
 afterAll(() => assertNothingLeft(before));
 
-class Cli {
-  readonly child: ChildProcess;
-  readonly ended: Promise<{ status: number | string; stdout: string; stderr: string }>;
-  stdout = '';
-  stderr = '';
-
-  constructor(command: string, ...args: string[]) {
-    this.child = spawn(command, args, {
-      env: { ...process.env, TZ: 'UTC', TERM: 'xterm-256color', FORCE_COLOR: undefined, CI: undefined },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    running.add(this.child);
-    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-      this.stdout += text;
-    });
-    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      this.stderr += text;
-    });
-    this.ended = new Promise((resolve, reject) => {
-      this.child.on('error', reject);
-      this.child.on('close', (status, signal) => {
-        running.delete(this.child);
-        resolve({ status: status ?? signal ?? -1, stdout: this.stdout, stderr: this.stderr });
-      });
-    });
-  }
-
-  get lines(): Line[] {
-    return this.stdout
-      .split('\n')
-      .slice(0, -1)
-      .map((line) => JSON.parse(line) as Line);
-  }
-
-  says(text: string | RegExp): Promise<true> {
-    return until(
-      () => (typeof text === 'string' ? this.stdout.includes(text) : text.test(this.stdout)),
-      () => `no ${String(text)} in ${JSON.stringify(this.stdout + this.stderr)}`,
-    );
-  }
-}
-
-const latency = (...args: string[]) => new Cli(process.execPath, CLI, 'latency', ...args);
+const latency = (...args: string[]) => new Command<Line>([process.execPath, CLI, 'latency', ...args]);
 
 it('counts the calls of a process exactly, in JSON, and ends when that does', async () => {
   using caller = await Caller.start('files=1000,777', 'connections=5,1', 'waiting=20');
   const cli = latency('--pid', String(caller.pid), '--json');
   await until(
-    () => cli.lines.length > 0,
+    () => cli.objects.length > 0,
     () => cli.stderr,
   );
   const [programs, maps] = [heldIds('prog', cli.child.pid ?? 0), heldIds('map', cli.child.pid ?? 0)];
@@ -98,7 +55,7 @@ it('counts the calls of a process exactly, in JSON, and ends when that does', as
   await untilGone({ programs, maps });
 
   const counts = { read: 1000, write: 777, sendto: 0, recvfrom: 1, connect: 5, accept: 4, accept4: 2 };
-  const { lines } = cli;
+  const { objects: lines } = cli;
   const last = lines.at(-1);
   expect(
     Object.fromEntries(Object.entries(last?.totals ?? {}).map(([name, { count }]) => [name, count])),
@@ -143,7 +100,7 @@ it('writes aligned lines into a pipe', async () => {
 it('draws a heat strip on a terminal, and gives the cursor back at the end', async () => {
   using caller = await Caller.start('waiting=20', 'nothing');
   const command = `stty cols 80 rows 24; exec ${process.execPath} ${CLI} latency --pid ${caller.pid}`;
-  const cli = new Cli('script', '-qec', command, '/dev/null');
+  const cli = new Command(['script', '-qec', command, '/dev/null']);
   await cli.says('^C detaches and ends');
   caller.goOn();
   const { status, stdout } = await cli.ended;
@@ -167,14 +124,17 @@ it('leaves its own calls out', async () => {
   using cgroup = new Cgroup();
   const join_ = `echo $$ > ${join(cgroup.path, 'cgroup.procs')}; exec "$@"`;
   const args = ['latency', '--cgroup', cgroup.path, '--syscalls', 'write', '--json', '--seconds', '2'];
-  const cli = new Cli('sh', '-c', join_, 'sh', process.execPath, CLI, ...args);
+  const cli = new Command<Line>(['sh', '-c', join_, 'sh', process.execPath, CLI, ...args]);
   expect(await cli.ended).toMatchObject({ status: 0, stderr: '' });
   // Each line is a write, and none of them is seen.
-  expect(cli.lines.map(({ totals }) => totals.write?.count)).toEqual([0, 0]);
+  expect(cli.objects.map(({ totals }) => totals.write?.count)).toEqual([0, 0]);
 });
 
 it('ends quietly when nobody reads any more, and leaves nothing when it is killed', async () => {
-  for (const end of [(cli: Cli) => cli.child.stdout?.destroy(), (cli: Cli) => cli.child.kill('SIGKILL')]) {
+  for (const end of [
+    (cli: Command<Line>) => cli.child.stdout?.destroy(),
+    (cli: Command<Line>) => cli.child.kill('SIGKILL'),
+  ]) {
     const cli = latency();
     await cli.says('time');
     const programs = heldIds('prog', cli.child.pid ?? 0);

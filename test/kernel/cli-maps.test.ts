@@ -1,5 +1,5 @@
 // maps, and map dump, get and watch, as processes of their own; what is true is bpftool's word.
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { endianness } from 'node:os';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, test } from 'vitest';
@@ -7,6 +7,7 @@ import type { RowLine } from '../../lib/cli/map-row.ts';
 import { BpfMap, type BpfObject, loadObject, MapFlags, type MapInfo, possibleCpus } from '../../lib/index.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { CLI } from '../helpers/child.ts';
+import { Command, endCommands } from '../helpers/command.ts';
 import * as frames from '../helpers/frames.ts';
 import { assertNothingLeft, bpftool, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
 import { shippedObject, testObject } from '../helpers/objects.ts';
@@ -27,7 +28,6 @@ let bpffs: Bpffs;
 let object: BpfObject;
 let counters: BpfMap;
 const made: BpfMap[] = [];
-const running = new Set<ChildProcess>();
 
 beforeAll(() => {
   before = snapshotIds([HASH, TRIE, RING, BIG, TWIN]);
@@ -38,7 +38,7 @@ beforeEach(async () => {
   counters = object.map('packet_counters');
 });
 afterEach(() => {
-  for (const child of running) child.kill('SIGKILL');
+  endCommands();
   for (const map of made.splice(0)) map.close();
   object.close();
   bpffs.close();
@@ -90,47 +90,7 @@ function refused(status: number, args: readonly string[], prefix: readonly strin
   return ended.stderr;
 }
 
-/** A command that goes on, with what it has said so far. */
-class Going {
-  readonly child: ChildProcess;
-  readonly ended: Promise<Ended>;
-  stdout = '';
-  stderr = '';
-
-  constructor(command: string, ...args: string[]) {
-    this.child = spawn(command, args, {
-      env: { ...environment, NO_COLOR: undefined, CI: undefined, FORCE_COLOR: undefined },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    running.add(this.child);
-    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-      this.stdout += text;
-    });
-    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      this.stderr += text;
-    });
-    this.ended = new Promise((resolve, reject) => {
-      this.child.on('error', reject);
-      this.child.on('close', (status) => {
-        running.delete(this.child);
-        resolve({ status, stdout: this.stdout, stderr: this.stderr });
-      });
-    });
-  }
-
-  lines(): string[] {
-    return this.stdout.split('\n').slice(0, -1);
-  }
-
-  says(text: string): Promise<true> {
-    return until(
-      () => this.stdout.includes(text),
-      () => `no ${JSON.stringify(text)} in ${JSON.stringify(this.stdout + this.stderr)}`,
-    );
-  }
-}
-
-const going = (...args: string[]): Going => new Going(process.execPath, CLI, ...args);
+const going = (...args: string[]) => new Command([process.execPath, CLI, ...args]);
 
 interface Shown {
   id: number;
@@ -330,7 +290,7 @@ describe('map dump', () => {
     expect(lines('map', 'dump', BIG, '--limit', '5')).toHaveLength(5);
     expect(lines('map', 'dump', BIG, '--limit', '5000').at(-1)).toMatch(/^4999: /);
     expect(lines('map', 'dump', String(big.id))).toHaveLength(100_000);
-    const cut = new Going('sh', '-c', `${process.execPath} ${CLI} map dump ${BIG} | head -n 1`);
+    const cut = new Command(['sh', '-c', `${process.execPath} ${CLI} map dump ${BIG} | head -n 1`]);
     expect(await cut.ended).toMatchObject({ status: 0, stderr: '', stdout: '0: 00:00:00:00:00:00:00:00\n' });
   });
 
@@ -408,14 +368,14 @@ interface Watched {
 }
 
 describe('map watch', () => {
-  const watched = (command: Going): Watched[] => command.lines().map((line) => JSON.parse(line) as Watched);
+  const watched = (command: Command): Watched[] => command.lines.map((line) => JSON.parse(line) as Watched);
 
   it("has the kernel's values at each look, and rates of them", async () => {
     const command = going('map', 'watch', String(counters.id), '--interval', '0.2', '--json');
-    await until(() => command.lines().length > 0);
+    await until(() => command.lines.length > 0);
     count(500);
-    const looks = command.lines().length;
-    await until(() => command.lines().length > looks + 1);
+    const looks = command.lines.length;
+    await until(() => command.lines.length > looks + 1);
     command.child.kill('SIGTERM');
     expect(await command.ended).toMatchObject({ status: 0, stderr: '' });
     const all = watched(command);
@@ -468,7 +428,7 @@ describe('map watch', () => {
 
   it('ends quietly when nobody reads any more', async () => {
     const command = going('map', 'watch', String(counters.id), '--interval', '0.1', '--json');
-    await until(() => command.lines().length > 0);
+    await until(() => command.lines.length > 0);
     command.child.stdout?.destroy();
     expect(await command.ended).toMatchObject({ status: 0, stderr: '' });
   });
@@ -485,7 +445,7 @@ describe('map watch', () => {
   it('draws a table in place on a terminal, and gives the cursor back', async () => {
     count(700);
     const command = `stty cols 80 rows 24; exec ${process.execPath} ${CLI} map watch ${counters.id} --seconds 0.5 --interval 0.2`;
-    const { status, stdout } = await new Going('script', '-qec', command, '/dev/null').ended;
+    const { status, stdout } = await new Command(['script', '-qec', command, '/dev/null']).ended;
     expect(status).toBe(0);
     expect(stdout.split('\x1b[?25l')).toHaveLength(2);
     expect(stdout.trimEnd().endsWith('\x1b[?25h')).toBe(true);

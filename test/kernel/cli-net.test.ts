@@ -1,7 +1,7 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { NetTotals } from '../../lib/meters/net-meter.ts';
 import { CLI } from '../helpers/child.ts';
+import { Command, endCommands } from '../helpers/command.ts';
 import * as frames from '../helpers/frames.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
 import { createNetns, type Netns } from '../helpers/netns.ts';
@@ -24,7 +24,6 @@ const SENT = { packets: 250, bytes: 250 * frames.udp4(frames.bytes(200)).length 
 
 let before: Snapshot;
 let ns: Netns;
-const running = new Set<ChildProcess>();
 beforeAll(() => {
   before = snapshotIds(NAMES);
 });
@@ -32,45 +31,15 @@ beforeEach(() => {
   ns = createNetns();
 });
 afterEach(() => {
-  for (const child of running) child.kill('SIGKILL');
+  endCommands();
   ns.close();
 });
 afterAll(() => assertNothingLeft(before));
 
-/** A command as a process of its own, in the test's namespace. */
-class Running {
-  readonly child: ChildProcess;
-  readonly ended: Promise<number | string>;
-  stdout = '';
-  stderr = '';
-
+/** A command in the test's namespace. */
+class Running extends Command<Line> {
   constructor(command: readonly string[]) {
-    this.child = spawn('ip', ['netns', 'exec', ns.name, ...command], {
-      env: { ...process.env, TZ: 'UTC', TERM: 'xterm-256color', FORCE_COLOR: undefined, CI: undefined },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    running.add(this.child);
-    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-      this.stdout += text;
-    });
-    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      this.stderr += text;
-    });
-    this.ended = new Promise((resolve, reject) => {
-      this.child.on('error', reject);
-      this.child.on('close', (status, signal) => {
-        running.delete(this.child);
-        resolve(status ?? signal ?? -1);
-      });
-    });
-  }
-
-  get lines(): string[] {
-    return this.stdout.split('\n').slice(0, -1);
-  }
-
-  get objects(): Line[] {
-    return this.lines.map((line) => JSON.parse(line) as Line);
+    super(['ip', 'netns', 'exec', ns.name, ...command]);
   }
 
   /** It counts by the time it has written something. */
@@ -97,7 +66,7 @@ describe('net', () => {
     await traffic({ mode: 'connections', ...job, count: 4 });
     await until(() => cli.objects.at(-1)?.totals.tcp.transitions['LAST_ACK→CLOSE'] === 4);
     cli.child.kill('SIGTERM');
-    expect([await cli.ended, cli.stderr]).toEqual([0, '']);
+    expect([(await cli.ended).status, cli.stderr]).toEqual([0, '']);
     const last = cli.objects.at(-1);
     expect(Object.keys(last?.totals.interfaces ?? {})).toEqual(['lo', ...[b, a].map(({ name }) => name)]);
     expect(last?.totals.interfaces[a.name]?.tx).toEqual(SENT);
@@ -119,7 +88,7 @@ describe('net', () => {
     await cli.counts();
     await sendFrames(BATCH, { netns: ns, iface: a.name, receiver: b.name });
     cli.child.kill('SIGINT');
-    expect([await cli.ended, cli.stderr]).toEqual([0, '']);
+    expect([(await cli.ended).status, cli.stderr]).toEqual([0, '']);
     const [title, head = '', ...rest] = cli.lines;
     expect(title).toMatch(new RegExp(`^${b.name}: packets/s`));
     const total = rest.find((line) => line.startsWith('total')) ?? '';
@@ -135,7 +104,7 @@ describe('net', () => {
     const other = createNetns();
     try {
       const cli = net('--netns', other.path, '--seconds', '1.5', '--json');
-      expect([await cli.ended, cli.stderr]).toEqual([0, '']);
+      expect([(await cli.ended).status, cli.stderr]).toEqual([0, '']);
       expect(cli.objects).toHaveLength(2);
       expect(Object.keys(cli.objects[0]?.totals.interfaces ?? {})).toEqual(['lo']);
     } finally {
@@ -147,7 +116,7 @@ describe('net', () => {
     const { b } = ns.addVeth();
     const command = `stty cols 90 rows 40; exec ${process.execPath} ${CLI} net --seconds 1`;
     const cli = new Running(['script', '-qec', command, '/dev/null']);
-    expect(await cli.ended).toBe(0);
+    expect((await cli.ended).status).toBe(0);
     const last = cli.stdout.split('\x1b[0J').at(-1) ?? '';
     expect(last).toContain('detached: means and totals');
     expect(last).toMatch(new RegExp(`^${b.name} `, 'm'));
@@ -157,16 +126,16 @@ describe('net', () => {
   it('says what is wrong in two lines at most', async () => {
     ns.addVeth();
     const cli = net('--iface', 'v0c');
-    expect([await cli.ended, cli.stdout]).toEqual([1, '']);
+    expect([(await cli.ended).status, cli.stdout]).toEqual([1, '']);
     expect(cli.stderr).toMatch(/^error: no interface "v0c"\nhint: there are [^\n]*v0a[^\n]*\n$/);
     const json = net('--netns', '/run/netns/not-there', '--json');
-    expect(await json.ended).toBe(1);
+    expect((await json.ended).status).toBe(1);
     expect(JSON.parse(json.stderr)).toMatchObject({ error: { name: 'EbpfAttachError', code: 'ENOENT' } });
     const nobody = new Running([
       ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all'],
       ...[process.execPath, CLI, 'net', '--json'],
     ]);
-    expect(await nobody.ended).toBe(1);
+    expect((await nobody.ended).status).toBe(1);
     expect(JSON.parse(nobody.stderr)).toMatchObject({ error: { name: 'EbpfPermissionError' } });
   });
 });

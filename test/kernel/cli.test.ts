@@ -1,10 +1,11 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, test } from 'vitest';
 import { CLI, endChildren, runModule } from '../helpers/child.ts';
+import { Command, type Ended, endCommands } from '../helpers/command.ts';
 import * as frames from '../helpers/frames.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds, untilGone, xdpOf } from '../helpers/kernel.ts';
 import { createNetns, type Netns } from '../helpers/netns.ts';
@@ -25,12 +26,6 @@ interface Line {
   rates: Record<'tcp' | 'udp' | 'icmp' | 'other', Tally>;
 }
 
-interface Ended {
-  status: number | string;
-  stdout: string;
-  stderr: string;
-}
-
 const UDP = frames.udp4(frames.bytes(100));
 const TCP = frames.tcp6(frames.bytes(500));
 const SENT = [
@@ -49,7 +44,6 @@ const TOTALS = {
 
 let before: Snapshot;
 let ns: Netns;
-const running = new Set<ChildProcess>();
 
 beforeAll(() => {
   before = snapshotIds();
@@ -58,45 +52,16 @@ beforeEach(() => {
   ns = createNetns();
 });
 afterEach(() => {
-  for (const child of running) child.kill('SIGKILL');
+  endCommands();
   endChildren();
   ns.close();
 });
 afterAll(() => assertNothingLeft(before));
 
-/** `node-ebpf` as a process of its own, in the test's namespace. */
-class Cli {
-  readonly child: ChildProcess;
-  readonly ended: Promise<Ended>;
-  stdout = '';
-  stderr = '';
-
+/** `node-ebpf` in the test's namespace. */
+class Cli extends Command<Line> {
   constructor(command: readonly string[]) {
-    this.child = spawn('ip', ['netns', 'exec', ns.name, ...command], {
-      env: { ...process.env, TZ: 'UTC', TERM: 'xterm-256color', FORCE_COLOR: undefined, CI: undefined },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    running.add(this.child);
-    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-      this.stdout += text;
-    });
-    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      this.stderr += text;
-    });
-    this.ended = new Promise((resolve, reject) => {
-      this.child.on('error', reject);
-      this.child.on('close', (status, signal) => {
-        running.delete(this.child);
-        resolve({ status: status ?? signal ?? -1, stdout: this.stdout, stderr: this.stderr });
-      });
-    });
-  }
-
-  get lines(): Line[] {
-    return this.stdout
-      .split('\n')
-      .slice(0, -1)
-      .map((line) => JSON.parse(line) as Line);
+    super(['ip', 'netns', 'exec', ns.name, ...command]);
   }
 
   /** The id of the program that it has on an interface. */
@@ -104,13 +69,6 @@ class Cli {
     return until(
       () => xdpOf(ns, iface).programId,
       () => `nothing is attached to ${iface}: ${this.stderr}`,
-    );
-  }
-
-  says(text: string): Promise<true> {
-    return until(
-      () => this.stdout.includes(text),
-      () => `no ${JSON.stringify(text)} in ${JSON.stringify(this.stdout + this.stderr)}`,
     );
   }
 }
@@ -134,10 +92,10 @@ describe('top', () => {
     const id = await cli.attached(b.name);
     expect(xdpOf(ns, b.name)).toEqual({ mode, programId: id });
     await sendFrames(SENT, { netns: ns, iface: a.name, receiver: b.name });
-    await until(() => cli.lines.length > 1);
+    await until(() => cli.objects.length > 1);
     cli.child.kill('SIGTERM');
     expect(await cli.ended).toMatchObject({ status: 0, stderr: '' });
-    const { lines } = cli;
+    const { objects: lines } = cli;
     expect(lines.at(-1)).toMatchObject({ interface: b.name, mode, totals: TOTALS });
     expect(xdpOf(ns, b.name)).toEqual({});
     await untilGone({ programs: [id] });
@@ -156,7 +114,7 @@ describe('top', () => {
     ns.upLoopback();
     const cli = run(['top', '--seconds', '1.5', '--json']);
     expect(await cli.ended).toMatchObject({ status: 0, stderr: '' });
-    expect(cli.lines.map((line) => [line.interface, line.mode])).toEqual([
+    expect(cli.objects.map((line) => [line.interface, line.mode])).toEqual([
       ['lo', 'skb'],
       ['lo', 'skb'],
     ]);
@@ -214,7 +172,7 @@ describe('top', () => {
     await sendFrames([{ frame: UDP, count: 100 }], { netns: other, iface: a.name, receiver: b.name });
     cli.child.kill('SIGTERM');
     expect(await cli.ended).toMatchObject({ status: 0, stderr: '' });
-    expect(cli.lines.at(-1)?.totals.udp.packets).toBe(100);
+    expect(cli.objects.at(-1)?.totals.udp.packets).toBe(100);
     expect(xdpOf(other, b.name)).toEqual({});
   });
 

@@ -6,11 +6,12 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import type { HealthReport } from '../../lib/index.ts';
 import { FAMILIES } from '../../lib/metrics/families.ts';
 import { endChildren, LIBRARY, runModule } from '../helpers/child.ts';
+import { endCommands } from '../helpers/command.ts';
 import { daemonSet, promtool, unit } from '../helpers/deployed.ts';
 import { kernelIsAtLeast } from '../helpers/features.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
 import { samplesOf } from '../helpers/samples.ts';
-import { endServing, Serving } from '../helpers/serving.ts';
+import { Serving } from '../helpers/serving.ts';
 import { World } from '../helpers/world.ts';
 
 let before: Snapshot;
@@ -23,7 +24,7 @@ beforeEach(() => {
   world.netns.upLoopback();
 });
 afterEach(async () => {
-  endServing();
+  endCommands();
   endChildren();
   await world.close();
 });
@@ -133,7 +134,7 @@ describe('the systemd unit', () => {
       const serving = new Serving(['lo'], likeTheUnit(rest));
       const hint = `run as root, or give the process ${capability}`;
       if (missing.length === 4) {
-        expect(await serving.ended).toBe(1);
+        expect((await serving.ended).status).toBe(1);
         expect(serving.stderr).toContain(`\nhint: ${hint}`);
       } else {
         const { status, message } = await healthOf(serving);
@@ -159,7 +160,7 @@ describe('the systemd unit', () => {
     // strace is the process that was started, and hands the signal on to nobody.
     const [, node = ''] = /\n(\d+)\s+socket\(AF_NETLINK/.exec(readFileSync(trace, 'utf8')) ?? [];
     process.kill(Number(node), 'SIGTERM');
-    expect(await serving.ended).toBe(0);
+    expect((await serving.ended).status).toBe(0);
     const text = readFileSync(trace, 'utf8');
     // ip(8) and setpriv(1) come before Node does.
     const own = text.slice(text.lastIndexOf(' execve('));

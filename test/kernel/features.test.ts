@@ -1,18 +1,24 @@
-import { execFileSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { EXCEPTIONS, exceptionFor, FEATURES, type Feature, kernelIsAtLeast } from '../helpers/features.ts';
-import { PYTHON } from '../helpers/send.ts';
+import {
+  askKernel,
+  EXCEPTIONS,
+  exceptionFor,
+  FEATURES,
+  type Feature,
+  kernelIsAtLeast,
+} from '../helpers/features.ts';
 
 // A skipped test has to be right: what test/helpers/features.ts says of this kernel is what the kernel says, asked by its own
 // system calls.
 
-const ASK = fileURLToPath(new URL('../helpers/ask_kernel.py', import.meta.url));
-const ASKED: readonly Feature[] = ['kprobes', 'kprobe.multi', 'fentry', 'lsm', 'tcx', 'hardware counters'];
+const ASKED: readonly Feature[] = [
+  ...(['kprobes', 'kprobe.multi', 'fentry', 'lsm', 'iter of map elements', 'tcx'] as const),
+  'hardware counters',
+];
 
 for (const feature of ASKED) {
   test(`${feature}: the kernel says what the table says`, () => {
-    const said = execFileSync(PYTHON, ['-S', '-E', ASK, feature], { encoding: 'utf8' }).trim();
+    const said = askKernel(feature);
     const since = FEATURES[feature];
     if (kernelIsAtLeast(since)) expect(said).toBe(exceptionFor(feature)?.errno ?? 'ok');
     else expect(said, `${feature} is older than ${since}`).not.toBe('ok');

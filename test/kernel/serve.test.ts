@@ -6,11 +6,12 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Observer, type ObserverOptions } from '../../lib/serve/observer.ts';
 import { Viewers } from '../../lib/serve/viewers.ts';
+import { endCommands } from '../helpers/command.ts';
 import { udp4 } from '../helpers/frames.ts';
 import { assertNothingLeft, bpftool, linksOf, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
 import { samplesOf } from '../helpers/samples.ts';
 import { PYTHON } from '../helpers/send.ts';
-import { endServing, Serving, streamOf } from '../helpers/serving.ts';
+import { Serving, streamOf } from '../helpers/serving.ts';
 import { until } from '../helpers/until.ts';
 import { World } from '../helpers/world.ts';
 
@@ -23,7 +24,7 @@ beforeEach(() => {
   world = new World();
 });
 afterEach(async () => {
-  endServing();
+  endCommands();
   await world.close();
 });
 afterAll(() => assertNothingLeft(before));
@@ -129,17 +130,17 @@ describe('node-ebpf serve', () => {
   it('where nothing can be attached it fails, and says why', async () => {
     const held = world.foreignXdp();
     const busy = serve('--programs', 'packets');
-    expect(await busy.ended).toBe(1);
+    expect((await busy.ended).status).toBe(1);
     expect(busy.stderr).toMatch(/^error: attach xdp_counter to .*held by program/);
     expect(world.xdp()).toEqual(held);
     const none = new Serving(
       ['--listen', '0', '--programs', 'latency'],
       ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--bounding-set=-all'],
     );
-    expect(await none.ended).toBe(1);
+    expect((await none.ended).status).toBe(1);
     expect(none.stderr).toMatch(/^error: .*\nhint: .*CAP_/);
     const unknown = new Serving(['no-such-if0', '--listen', '0', '--programs', 'packets,flows']);
-    expect(await unknown.ended).toBe(1);
+    expect((await unknown.ended).status).toBe(1);
     expect(unknown.stderr).toContain('no-such-if0');
   });
 
@@ -153,12 +154,12 @@ describe('node-ebpf serve', () => {
       attached ||= world.xdp().programId !== undefined;
       return serving.child.exitCode !== null;
     });
-    expect(await serving.ended).toBe(1);
+    expect((await serving.ended).status).toBe(1);
     expect(serving.stderr).toMatch(/^error: listen on 127\.0\.0\.1:\d+: .*EADDRINUSE.*\nhint: .*--listen\n$/);
     expect(attached).toBe(false);
     taken.close();
     const elsewhere = serve('--listen', '192.0.2.1:0');
-    expect(await elsewhere.ended).toBe(1);
+    expect((await elsewhere.ended).status).toBe(1);
     expect(elsewhere.stderr).toContain('EADDRNOTAVAIL');
   });
 
@@ -259,11 +260,11 @@ describe('node-ebpf serve', () => {
     ]) {
       writeFileSync(file, text ?? '');
       const refused = serve('--token-file', file);
-      expect(await refused.ended).toBe(1);
+      expect((await refused.ended).status).toBe(1);
       expect(refused.stderr).toContain(words);
     }
     const missing = serve('--token-file', join(world.folder(), 'none'));
-    expect(await missing.ended).toBe(1);
+    expect((await missing.ended).status).toBe(1);
     expect(missing.stderr).toContain('ENOENT');
   });
 

@@ -9,10 +9,11 @@ import { parse, stringify } from 'yaml';
 import { FAMILIES } from '../../lib/metrics/families.ts';
 import { EbpfMetrics } from '../../lib/metrics/index.ts';
 import { CLI } from '../helpers/child.ts';
+import { endCommands } from '../helpers/command.ts';
 import { DEPLOY, daemonSet, manifest, promtool, ROOT, unit } from '../helpers/deployed.ts';
 import { Prometheus } from '../helpers/prometheus.ts';
 import { namesOf } from '../helpers/promql.ts';
-import { endServing, Serving } from '../helpers/serving.ts';
+import { Serving } from '../helpers/serving.ts';
 import { UnitFile } from '../helpers/unit-file.ts';
 import { until } from '../helpers/until.ts';
 import { World } from '../helpers/world.ts';
@@ -450,7 +451,7 @@ describe('a Prometheus that runs with it', () => {
   let prometheus: Prometheus | undefined;
   afterEach(async () => {
     await prometheus?.close();
-    endServing();
+    endCommands();
     await world?.close();
   });
 

@@ -3,11 +3,12 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { endCommands } from '../helpers/command.ts';
 import { tcp4, udp4 } from '../helpers/frames.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
 import { Prometheus } from '../helpers/prometheus.ts';
 import { sendFrames } from '../helpers/send.ts';
-import { endServing, Serving } from '../helpers/serving.ts';
+import { Serving } from '../helpers/serving.ts';
 import { until } from '../helpers/until.ts';
 import { World } from '../helpers/world.ts';
 
@@ -29,7 +30,7 @@ beforeEach(() => {
 });
 afterEach(async () => {
   await prometheus?.close();
-  endServing();
+  endCommands();
   await world.close();
 });
 afterAll(() => assertNothingLeft(before));
