@@ -4,16 +4,21 @@ import { createRequire, syncBuiltinESMExports } from 'node:module';
 import os, { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { vi } from 'vitest';
+import { afterAll, vi } from 'vitest';
 import { errnoName } from '../../lib/errors.ts';
 import type { NativeBinding } from '../../lib/native.ts';
 
 const BUILT = fileURLToPath(new URL('../../build/Release/node_ebpf.node', import.meta.url));
 
+const folders: string[] = [];
+afterAll(() => {
+  for (const folder of folders.splice(0)) fs.rmSync(folder, { recursive: true, force: true });
+});
+
 /** A file for NODE_EBPF_BINARY: the addon, and `members`, the inside of an object literal, in front of it. */
 export function addonFile(members = ''): string {
   const folder = fs.mkdtempSync(join(tmpdir(), 'node-ebpf-fake-'));
-  process.once('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
+  folders.push(folder);
   const file = join(folder, 'addon.cjs');
   const real = JSON.stringify(process.env.NODE_EBPF_BINARY ?? BUILT);
   const failure =

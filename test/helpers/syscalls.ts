@@ -4,17 +4,20 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { endianness, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { afterAll } from 'vitest';
 import { until } from './until.ts';
 
 const SOURCE = fileURLToPath(new URL('./syscalls.c', import.meta.url));
 const LITTLE = endianness() === 'LE';
 
 let folder: string | undefined;
+afterAll(() => {
+  if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+});
 
 function program(): string {
   if (folder === undefined) {
     const made = mkdtempSync(join(tmpdir(), 'node-ebpf-syscalls-'));
-    process.once('exit', () => rmSync(made, { recursive: true, force: true }));
     execFileSync('gcc', [
       '-O1',
       '-Wall',
