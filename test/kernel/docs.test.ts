@@ -89,6 +89,7 @@ describe.each([
   ['docs/programs.md', 'SyscallLatency', 1],
   ['docs/metrics.md', '', 2],
   ['docs/control.md', '', 1],
+  ['docs/errors.md', '', 1],
   ['docs/programs.md', 'XdpGuard', 1],
 ])('%s', (document, holds, least) => {
   const found = examples(document, holds);
