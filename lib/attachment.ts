@@ -9,6 +9,7 @@ export type Hook = 'xdp' | 'tc-ingress' | 'tc-egress';
 
 /** One program on one hook. */
 export interface Attachment {
+  /** The program's name in the loader, as loadProgram() gave it. */
   readonly handle: string;
   /** On an interface an `XdpLink` or a `TcLink`. */
   readonly link: BpfLink;
@@ -16,7 +17,12 @@ export interface Attachment {
   readonly hook: Hook | (string & {});
   /** Absent where the hook is on no interface. */
   readonly iface?: string;
+  /** Absent where `iface` is. It stays the interface's own when that is renamed. */
   readonly ifindex?: number;
+  /**
+   * The namespace as attach was given it, in words; of a recovered attachment, a path to it. Absent for the process's
+   * own.
+   */
   readonly netns?: string;
   /** XDP: where the negotiation started. */
   readonly requestedMode?: AttachMode | readonly XdpMode[];
@@ -24,6 +30,7 @@ export interface Attachment {
   readonly mode?: XdpMode;
   /** XDP: the modes before it, and why each was not taken. */
   readonly tried: readonly TriedMode[];
+  /** When this loader attached it; of a recovered attachment, when it was pinned. */
   readonly attachedAt: Date;
 }
 

@@ -15,9 +15,20 @@ import { missingCapabilities, permissionHint } from './privileges.ts';
  * const { loader, reason } = await tryCreateLoader();
  * if (reason) console.warn(`eBPF is off: ${reason.message} (${reason.hint})`);
  */
-export async function tryCreateLoader(
-  options: LoaderOptions = {},
-): Promise<{ loader: EbpfLoader; reason?: undefined } | { loader?: undefined; reason: EbpfError }> {
+export async function tryCreateLoader(options: LoaderOptions = {}): Promise<
+  | {
+      /** Ready to load. */
+      loader: EbpfLoader;
+      /** Undefined: eBPF can be used. */
+      reason?: undefined;
+    }
+  | {
+      /** Undefined: eBPF cannot be used. */
+      loader?: undefined;
+      /** Why not; its `hint` says what to do. */
+      reason: EbpfError;
+    }
+> {
   try {
     const reason = unavailable();
     return reason ? { reason } : { loader: new EbpfLoader(options) };

@@ -14,6 +14,7 @@ import { missingCapabilities, permissionHint } from './privileges.ts';
 
 // The folders of a cgroup v2 file system: what programs attach there, and why the kernel refuses.
 
+/** Where in the cgroup a program goes. */
 export interface CgroupOptions {
   /**
    * The kernel's word for where in the cgroup: `cgroup_inet_ingress`, `cgroup_inet4_connect`, … Default: what the SEC()

@@ -1,12 +1,18 @@
 import { constants } from 'node:os';
-import type { XdpMode } from './link.ts';
 import type { Finding } from './validate.ts';
+import type { TriedMode } from './xdp.ts';
 
+/** What an EbpfError is made of besides its message: each becomes its member of the same name. */
 export interface EbpfErrorOptions {
+  /** An errno name or an `ERR_EBPF_*`. */
   code: string;
+  /** Positive. */
   errno?: number | undefined;
+  /** The system call or libbpf function that failed. */
   syscall?: string | undefined;
+  /** What to do about it, one sentence. */
   hint?: string | undefined;
+  /** The error behind it. */
   cause?: unknown;
 }
 
@@ -23,6 +29,7 @@ export interface EbpfErrorOptions {
  * }
  */
 export class EbpfError extends Error {
+  /** An errno name (`EBUSY`) or an `ERR_EBPF_*`: docs/errors.md says what they mean. */
   readonly code: string;
   /** Positive, where the kernel gave one. */
   declare readonly errno?: number;
@@ -46,6 +53,7 @@ export class EbpfError extends Error {
 
 /** A file or its bytes are not a loadable object; nothing was asked of the kernel. `findings` says which rules broke. */
 export class EbpfValidationError extends EbpfError {
+  /** The rules that it breaks; at least one is an error. */
   readonly findings: readonly Finding[];
 
   constructor(message: string, options: Partial<EbpfErrorOptions> & { findings: readonly Finding[] }) {
@@ -92,8 +100,11 @@ export class EbpfLoadError extends EbpfError {
 
 /** Who holds a hook. Without CAP_SYS_ADMIN the kernel tells neither `name` nor `linkId`. */
 export interface Holder {
+  /** The kernel's number, which `replace` takes. */
   programId: number;
+  /** Absent where a netlink attachment holds the hook, or the kernel does not tell. */
   linkId?: number;
+  /** The program's, as the kernel keeps it: 15 characters. */
   name?: string;
 }
 
@@ -102,14 +113,15 @@ export class EbpfAttachError extends EbpfError {
   /** The interface, or what else was meant. */
   readonly target: string;
   /** Every mode that was tried, with the code it gave. */
-  declare readonly tried?: readonly { mode: XdpMode; code: string }[];
+  declare readonly tried?: readonly TriedMode[];
+  /** Who has the hook: with EBUSY, EEXIST and `ERR_EBPF_REPLACED`, where the kernel tells. */
   declare readonly holder?: Holder;
 
   constructor(
     message: string,
     options: EbpfErrorOptions & {
       target: string;
-      tried?: readonly { mode: XdpMode; code: string }[] | undefined;
+      tried?: readonly TriedMode[] | undefined;
       holder?: Holder | undefined;
     },
   ) {
@@ -126,6 +138,7 @@ export class EbpfAttachError extends EbpfError {
 
 /** An operation on a map failed. An absent key is no error. */
 export class EbpfMapError extends EbpfError {
+  /** The map's name; of one that create() could not make, the name that it was to have. */
   readonly map: string;
 
   constructor(message: string, options: EbpfErrorOptions & { map: string }) {
@@ -138,8 +151,9 @@ export class EbpfMapError extends EbpfError {
   }
 }
 
-/** The kernel said EPERM. `missing` names the capabilities that the process lacks for it; it may be empty. */
+/** The kernel said EPERM or EACCES. `missing` names the capabilities that the process lacks for it; it may be empty. */
 export class EbpfPermissionError extends EbpfError {
+  /** As `CAP_BPF`. Empty where no capability is what lacks: `hint` says what refused, as far as can be told. */
   readonly missing: readonly string[];
 
   constructor(message: string, options: Partial<EbpfErrorOptions> & { missing: readonly string[] }) {
@@ -154,7 +168,9 @@ export class EbpfPermissionError extends EbpfError {
 
 /** This platform, kernel or build cannot do it. */
 export class EbpfNotSupportedError extends EbpfError {
+  /** What is not there, in a few words: `tcx`, `kprobe.multi`, `addon`. */
   readonly feature: string;
+  /** The oldest Linux that has it: `6.6`. Absent where that is not known, or a newer kernel alone does not bring it. */
   declare readonly minKernel?: string;
 
   constructor(
@@ -173,6 +189,10 @@ export class EbpfNotSupportedError extends EbpfError {
 
 /** A handle was used after close(), or a program in a state that does not allow the call. */
 export class EbpfStateError extends EbpfError {
+  /**
+   * `closed`; `reading`, of a reader that readAsync() is at work on; `privileged`, of a process that dropPrivileges()
+   * left so.
+   */
   readonly state: string;
 
   constructor(message: string, options: Partial<EbpfErrorOptions> & { state: string }) {

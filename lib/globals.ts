@@ -6,6 +6,10 @@ import { nearest } from './nearest.ts';
 
 // An object's global variables: `const volatile` ones, which the verifier takes for constants, and .data and .bss.
 
+/**
+ * A global variable's value. Read: 8-byte integers are bigints, smaller ones and floats numbers, arrays and structs a
+ * copy of their bytes.
+ */
 export type GlobalValue = number | bigint | boolean | Bytes;
 
 const LITTLE = endianness() === 'LE';

@@ -3,9 +3,15 @@ import { EbpfError } from './errors.ts';
 import { type Entry, placeOf } from './loaded.ts';
 import type { BpfMap } from './map.ts';
 
+/**
+ * `degraded`: something is wrong, or could not be asked. `unhealthy`: nothing is attached that should be, the loader is
+ * closed, or eBPF is off.
+ */
 export type HealthStatus = 'healthy' | 'degraded' | 'unhealthy';
 
+/** The health of one attachment, map or program, or of the whole. */
 export interface ComponentHealth {
+  /** As the kernel's answer has it; an answer that could not be had is `degraded`. */
   status: HealthStatus;
   /** `ebpf_loader`, `attachment:<handle>:<place>:<hook>`, `map:<handle>:<name>`. */
   component: string;
@@ -13,11 +19,18 @@ export interface ComponentHealth {
   message: string;
   /** When the kernel was asked, in ISO 8601. */
   timestamp: string;
+  /** How long asking took. */
   durationMs: number;
+  /**
+   * What the status comes from, such as `programId` and `state`, or `entries` and `maxEntries`; `code` of an error that
+   * kept it from being asked.
+   */
   details: Record<string, unknown>;
 }
 
+/** The health of the whole, with that of each part. Its `message` tells of the first part that is not healthy. */
 export interface HealthReport extends ComponentHealth {
+  /** The loader's attachments, its maps, and then the bundled programs that an EbpfMetrics has. */
   components: ComponentHealth[];
 }
 

@@ -6,6 +6,7 @@ export { dropPrivileges } from './credentials.ts';
 export {
   EbpfAttachError,
   EbpfError,
+  type EbpfErrorOptions,
   EbpfLoadError,
   EbpfMapError,
   EbpfNotSupportedError,
@@ -23,8 +24,8 @@ export type { KprobeMultiOptions, KprobeOptions } from './kprobe.ts';
 export { BpfLink, type LinkListing, type LinkOwner, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
 export type { LoadOptions, MapLoadOptions, ProgramLoadOptions } from './load-options.ts';
 export type { LoadedProgram } from './loaded.ts';
-export { EbpfLoader, type LoaderOptions, type PinOption } from './loader.ts';
-export { onLog } from './log.ts';
+export { EbpfLoader, type LoaderEvents, type LoaderOptions, type PinOption } from './loader.ts';
+export { type LogListener, onLog } from './log.ts';
 export {
   BpfMap,
   type Bytes,

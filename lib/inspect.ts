@@ -1,16 +1,13 @@
 import { refusalFinding } from './defects.ts';
 import type { MapSpec, MapType } from './map.ts';
-import {
-  type CompleteInspection,
-  type NativeGlobal,
-  type NativeInspection,
-  type NativeMapSpec,
-  native,
-} from './native.ts';
+import { type CompleteInspection, type NativeInspection, type NativeMapSpec, native } from './native.ts';
 import { invalidObject, readSourceSync, type Source, type SourceBytes } from './source.ts';
 
+/** A program in an object file. */
 export interface ProgramSpec {
+  /** The C function's. */
   name: string;
+  /** Its SEC(), without the `?` that it may begin with: `kprobe/do_unlinkat`. */
   section: string;
   /** The kernel's word: `xdp`, `sched_cls`, `kprobe`, …; `unspec` where the section name says nothing. */
   type: string;
@@ -20,20 +17,37 @@ export interface ProgramSpec {
   instructions: number;
 }
 
+/** What an object file says of itself. */
 export interface ObjectInfo {
+  /** Of its `license` section; empty where it has none. */
   license: string;
+  /** Without BTF there is no CO-RE, and no name of a member or a global variable. */
   hasBtf: boolean;
   /** How many places libbpf adapts to the running kernel's types. */
   coreRelocations: number;
+  /** Of the whole file. */
   bytes: number;
+  /** In the file's order, those whose SEC() begins with `?` included. */
   programs: ProgramSpec[];
+  /** Those of its `.data`, `.rodata`, `.bss` and `.kconfig` sections included. */
   maps: MapSpec[];
   /** The variables of its .data, .rodata and .bss sections that a load can set. */
   globals: GlobalSpec[];
 }
 
 /** A global variable of an object. */
-export type GlobalSpec = Readonly<NativeGlobal>;
+export interface GlobalSpec {
+  /** Its name in C. */
+  readonly name: string;
+  /** `.rodata`, `.data`, `.bss`, or one of those with a name of its own: `.data.hot`. */
+  readonly section: string;
+  /** Where it begins in the section's map, in bytes. */
+  readonly offset: number;
+  /** In bytes. */
+  readonly size: number;
+  /** What it is set to and read as: a number or a bigint, a boolean, a float, or bytes for arrays and structs. */
+  readonly kind: 'signed' | 'unsigned' | 'boolean' | 'float' | 'bytes';
+}
 
 /**
  * Reads an object file without a kernel: its programs, maps, licence, BTF and CO-RE relocations. No privilege is

@@ -9,14 +9,17 @@ export type Iface = string | number;
 
 /** Where: an interface, and the network namespace that it is in. */
 export interface NetTarget {
+  /** Its name, or its ifindex in `netns`. */
   iface: Iface;
   /** The path (`/run/netns/blue`) or an open descriptor of another network namespace. Default: the process's own. */
   netns?: string | number;
 }
 
+/** What XDP there is on an interface. */
 export interface XdpQuery {
   /** Undefined where nothing is attached. */
   mode?: XdpMode;
+  /** Undefined where nothing is attached. Where several modes have a program, that of `mode`. */
   programId?: number;
   /** What the driver does, in the kernel's words (`NETDEV_XDP_ACT_*`); empty before kernel 6.3. */
   features: readonly string[];

@@ -14,6 +14,7 @@ import type { BpfProgram } from './program.ts';
 
 // One pass over objects of the kernel: a program of SEC("iter/…") is called for each, and what it writes is read.
 
+/** What an iterator runs over. */
 export interface IteratorOptions {
   /** Whose elements, for `iter/bpf_map_elem` and `iter/bpf_sk_storage_map`. */
   map?: BpfMap;
@@ -90,6 +91,7 @@ export class BpfIterator implements AsyncIterableIterator<Bytes>, AsyncDisposabl
     this.#what = what;
   }
 
+  /** The iterator itself: it can be read once. */
   [Symbol.asyncIterator](): this {
     return this;
   }
@@ -140,10 +142,12 @@ export class BpfIterator implements AsyncIterableIterator<Bytes>, AsyncDisposabl
     this.#link.close();
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }
 
+  /** close(), for `await using`; resolves once a read that was under way has ended. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
     await this.#last;

@@ -13,6 +13,7 @@ import type { BpfProgram } from './program.ts';
 
 // Functions of the kernel: one, several at once, or a system call's.
 
+/** Where in a function of the kernel. */
 export interface KprobeOptions {
   /** At the function's return, not at its start. Default false. */
   ret?: boolean;
@@ -22,6 +23,7 @@ export interface KprobeOptions {
   cookie?: bigint;
 }
 
+/** Where in each of the functions. */
 export interface KprobeMultiOptions {
   /** At the functions' return, not at their start. Default false. */
   ret?: boolean;

@@ -17,13 +17,17 @@ import type { BpfProgram } from './program.ts';
 /** `drv`: in the driver; `skb`: generic, in the stack, on any interface; `hw`: on the card. */
 export type XdpMode = 'skb' | 'drv' | 'hw';
 
+/** How an XDP program is attached. */
 export interface XdpOptions {
   /** One mode is that mode: no fallback. Default `drv`. */
   mode?: XdpMode;
   /** `link` (default) is undone when the process ends, however it ends; `netlink` when the process exits orderly. */
   via?: 'link' | 'netlink';
   /** Take the place of exactly this program, by netlink. */
-  replace?: { programId: number };
+  replace?: {
+    /** The kernel's number for it, as EBUSY's `holder` has it. */
+    programId: number;
+  };
   /** Set the interface up first. Default false: an interface that is down is an error. */
   bringUp?: boolean;
   /** With `netlink` or `replace`: leave it attached when the process ends. Pin the program, to find it again. */
@@ -54,9 +58,11 @@ export interface LinkInit {
 
 /** A link in the kernel, as BpfLink.list() has it. */
 export interface LinkListing {
+  /** The kernel's number for it, which BpfLink.fromId() takes. */
   id: number;
   /** The kernel's word: `xdp`, `tracing`, `perf_event`, … */
   kind: string;
+  /** 0 for a struct_ops link, which is of a map. */
   programId: number;
   /** What it is attached to, where the kernel says: `ifindex 3`, `sys_enter`. */
   target: string;
@@ -252,6 +258,7 @@ export class BpfLink implements Disposable {
     this.#release();
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }
@@ -303,7 +310,9 @@ export function requirePersistable(persist: boolean, owner: 'fd' | 'netlink'): v
 
 /** An XDP program on an interface. */
 export class XdpLink extends BpfLink {
+  /** In the namespace that it was attached in. */
   readonly ifindex: number;
+  /** The mode that was asked for; the kernel said that the program is there. */
   readonly mode: XdpMode;
 
   /** @internal */

@@ -31,13 +31,16 @@ export interface ProgramLoadOptions {
   attachTarget?: string;
 }
 
+/** What a load does otherwise than the object says. */
 export interface LoadOptions {
   /**
    * First values of global variables, by name: a number or a bigint that fits, a boolean for `bool`, bytes for arrays
    * and structs. The verifier takes `const volatile` ones for constants.
    */
   globals?: Record<string, GlobalValue>;
+  /** By name. */
   maps?: Record<string, MapLoadOptions>;
+  /** By name. */
   programs?: Record<string, ProgramLoadOptions>;
   /** A file with the kernel's BTF, for kernels without /sys/kernel/btf/vmlinux. */
   btf?: string;

@@ -11,13 +11,19 @@ import type { BpfProgram } from './program.ts';
 export interface LoadedProgram {
   /** The name of the program in this loader; the kernel's number is `program.id`. */
   readonly handle: string;
+  /** A handle of the loader's: unloadProgram() closes it. */
   readonly program: BpfProgram;
+  /** Its maps are here. Programs that loadDirectory() loaded from one file share it. */
   readonly object: BpfObject;
+  /**
+   * `attached` with at least one attachment that the loader knows; `unloaded` only in what the event `unloaded` gives.
+   */
   readonly state: 'loaded' | 'attached' | 'unloaded';
   /** The kernel's word for the program's type. */
   readonly type: string;
   /** The file, or `<bytes>`. */
   readonly source: string;
+  /** In the order in which they were made or recovered. */
   readonly attachments: readonly Attachment[];
 }
 

@@ -26,6 +26,7 @@ import { type AttachErrors, type LoaderStats, loaderStats } from './stats.ts';
 import type { TcDirection, TcOptions } from './tc.ts';
 import type { AttachMode, NegotiatedXdpOptions } from './xdp.ts';
 
+/** Where a loader looks for programs, where it pins, and whom it tells. */
 export interface LoaderOptions {
   /** Paths are resolved in it, and a path that leads out of it is refused. */
   programsDir?: string;
@@ -34,14 +35,21 @@ export interface LoaderOptions {
    * recover(). docs/lifecycle.md has its layout.
    */
   pinRoot?: string;
+  /** Hears each load, attach, detach and unload by `info`, and each `warning` by `warn`. Default: nobody. */
   logger?: Pick<Console, 'debug' | 'info' | 'warn'>;
 }
 
-interface LoaderEvents {
+/** What an EbpfLoader emits, while the call that it comes of is at work. */
+export interface LoaderEvents {
+  /** A program was loaded, or recovered. */
   loaded: [LoadedProgram];
+  /** An attachment was made, or recovered. */
   attached: [Attachment];
+  /** An attachment is no more: taken off, or found to have been from outside. Its link is closed. */
   detached: [Attachment];
+  /** unloadProgram() has done its work. close() emits none, but `detached` for what it takes off. */
   unloaded: [LoadedProgram];
+  /** One sentence about what a caller may want to know, and is no error. */
   warning: [string];
 }
 
@@ -117,9 +125,17 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
    * @example
    * const { loaded, failed } = await loader.loadDirectory('/usr/lib/bpf');
    */
-  async loadDirectory(
-    dir: string | undefined = this.#programsDir,
-  ): Promise<{ loaded: string[]; failed: { path: string; error: EbpfError }[] }> {
+  async loadDirectory(dir: string | undefined = this.#programsDir): Promise<{
+    /** The handles of what was loaded, file by file. */
+    loaded: string[];
+    /** The files that did not load. */
+    failed: {
+      /** In the folder that was read. */
+      path: string;
+      /** Why not. */
+      error: EbpfError;
+    }[];
+  }> {
     this.#checkOpen();
     if (dir === undefined) throw new TypeError('Expected a folder for dir, or programsDir in the loader');
     const loaded: string[] = [];
@@ -408,10 +424,12 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
     });
   }
 
+  /** Every program that is loaded, in the order of the loads. */
   listLoadedPrograms(): LoadedProgram[] {
     return [...this.#entries.values()].map(snapshot);
   }
 
+  /** The program as it is now; undefined for a handle that is not loaded. */
   getProgram(handle: string): LoadedProgram | undefined {
     const entry = this.#entries.get(handle);
     return entry && snapshot(entry);
@@ -471,6 +489,7 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
     await Promise.all(entries.filter(({ folder }) => !folder).map((entry) => this.#untilGone(entry)));
   }
 
+  /** close(), for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

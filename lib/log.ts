@@ -1,8 +1,9 @@
 import { native } from './native.ts';
 
-type Listener = (level: 'warn' | 'info' | 'debug', line: string) => void;
+/** Takes a line, without its end, and how much libbpf makes of it. */
+export type LogListener = (level: 'warn' | 'info' | 'debug', line: string) => void;
 
-let current: Listener | undefined;
+let current: LogListener | undefined;
 
 /**
  * Gives `listener` what libbpf says and no error or finding carries, line by line: of objects that load, are inspected or
@@ -12,7 +13,7 @@ let current: Listener | undefined;
  * @example
  * onLog((level, line) => console.error(`${level}: ${line}`));
  */
-export function onLog(listener: Listener | null): void {
+export function onLog(listener: LogListener | null): void {
   if (listener !== null && typeof listener !== 'function') {
     throw new TypeError(`Expected a function or null for the listener but received ${typeof listener}`);
   }
@@ -20,7 +21,7 @@ export function onLog(listener: Listener | null): void {
   // Native code calls in the middle of its work: what the listener does has to wait.
   const later = (level: string, line: string) =>
     queueMicrotask(() => {
-      if (current === listener) listener?.(level as Parameters<Listener>[0], line);
+      if (current === listener) listener?.(level as Parameters<LogListener>[0], line);
     });
   native().onLog(listener ? later : undefined);
 }

@@ -3,6 +3,7 @@ import { keepAlive } from './lifetime.ts';
 import type { BpfMap, Bytes } from './map.ts';
 import type { NativeScan } from './native.ts';
 
+/** How a scan goes through a map. */
 export interface BatchOptions {
   /** Rows at a time. Default: the map's entries, at most 4096. */
   capacity?: number;
@@ -104,6 +105,7 @@ export class BatchReader implements Disposable {
     this.#native.rebind(this.#keys, this.#values, 0);
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -9,6 +9,7 @@ import { hasSnapshot, loadSnapshot } from './snapshot.ts';
 /** How a reader reads: mapped memory, a program in the kernel, batches, or key by key. */
 export type ReadPath = 'mmap' | 'snapshot' | 'batch' | 'lookup';
 
+/** What of a map is read, and how. */
 export interface ReaderOptions {
   /**
    * Which integers of a value, by offset (64 bits, unsigned) or by the name that BTF has for it: `packets`, `slots[3]`,
@@ -214,6 +215,7 @@ export class MapReader implements Disposable {
     this.#map.forget(this);
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

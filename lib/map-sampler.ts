@@ -2,6 +2,7 @@ import { EbpfStateError } from './errors.ts';
 import { closedInTime, warnIfForgotten } from './lifetime.ts';
 import type { NativeSampler, NativeSamplerOptions } from './native.ts';
 
+/** How often a map is sampled, and how much is kept. */
 export interface SamplerOptions {
   /** Microseconds from one sample to the next, on a clock that does not drift: 1 to 4294967295. */
   intervalUs: number;
@@ -91,6 +92,7 @@ export class MapSampler implements Disposable {
     this.#onClose(this);
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

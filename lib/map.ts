@@ -14,6 +14,7 @@ import { byIdFailure, openId, openPin, pin, unpin } from './pin.ts';
 import type { BpfProgram } from './program.ts';
 import { attachStructOps } from './struct-ops.ts';
 
+/** Bytes, taken and given: a Node `Buffer` will do. */
 export type Bytes = Uint8Array;
 /** A map's key: its bytes, or a number where keys are 4 bytes wide. */
 export type Key = Bytes | number;
@@ -51,7 +52,9 @@ export type MapType =
 export interface MapSpec {
   /** At most 15 letters, digits, `_` and `.`: what the kernel keeps. */
   name?: string;
+  /** Any that libbpf knows. */
   type: MapType;
+  /** 0 for a queue, a stack, a bloom filter and a ring buffer. */
   keySize: number;
   /** Of one CPU. */
   valueSize: number;
@@ -63,8 +66,11 @@ export interface MapSpec {
   inner?: MapSpec;
 }
 
+/** A map's shape, and what the kernel says of it. */
 export interface MapInfo extends MapSpec {
+  /** The kernel's number for it, which BpfMap.fromId() takes. */
   id: number;
+  /** Whether somebody froze it: no user space writes it any more. */
   frozen: boolean;
   /** What the kernel charges for it now. */
   memoryBytes: number;
@@ -90,13 +96,19 @@ export function possibleCpus(): number {
  * const slot = counters.get(0); // Uint8Array of slotSize bytes
  */
 export class BpfMap implements Disposable {
+  /** As its object has it; of a map that came from a pin or an id, as the kernel keeps it: 15 characters. */
   readonly name: string;
+  /** The kernel's word: `hash`, `percpu_array`, … */
   readonly type: MapType;
   /** The kernel's number for it. */
   readonly id: number;
+  /** This handle's own descriptor; after close() the number may be another file's. */
   readonly fd: number;
+  /** In bytes. */
   readonly keySize: number;
+  /** In bytes, of one CPU. */
   readonly valueSize: number;
+  /** Of a ring buffer: its bytes. */
   readonly maxEntries: number;
   /** BPF_F_* bits. */
   readonly flags: number;
@@ -512,6 +524,7 @@ export class BpfMap implements Disposable {
     }
   }
 
+  /** entries(), for `for … of`. */
   [Symbol.iterator](): IterableIterator<[Bytes, Bytes]> {
     return this.entries();
   }
@@ -566,6 +579,7 @@ export class BpfMap implements Disposable {
     this.native.close();
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

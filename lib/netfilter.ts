@@ -5,6 +5,7 @@ import type { BpfProgram } from './program.ts';
 
 // Hooks that packets pass in the network stack, where iptables and nftables are too.
 
+/** Which hook of the network stack, and where among those on it. */
 export interface NetfilterOptions {
   /** The family whose packets pass: NFPROTO_IPV4, NFPROTO_IPV6. */
   pf: 'ipv4' | 'ipv6';

@@ -32,7 +32,9 @@ import { verifierLogs, verifierPlace, verifierSummary } from './verifier-log.ts'
 
 /** The maps and programs of an object; generated modules narrow it. */
 export interface Schema {
+  /** By name. */
   maps: Record<string, BpfMap>;
+  /** By name. */
   programs: Record<string, BpfProgram>;
 }
 
@@ -130,8 +132,11 @@ export function checkedInfo(read: SourceBytes): ObjectInfo {
 
 /** A loaded object: its programs and maps, which live while it is open. */
 export class BpfObject<S extends Schema = Schema> implements Disposable {
+  /** The file's name up to the first dot; `object` for bytes. */
   readonly name: string;
+  /** By name: those that were loaded. */
   readonly programs: Readonly<S['programs']>;
+  /** By name, those of its `.data`, `.rodata` and `.bss` sections included. */
   readonly maps: Readonly<S['maps']>;
   /** Its global variables; each is read from the kernel when it is asked for. 8-byte integers are bigints. */
   readonly globals: Readonly<Record<string, GlobalValue>>;
@@ -227,6 +232,7 @@ export class BpfObject<S extends Schema = Schema> implements Disposable {
     this.#native.close();
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

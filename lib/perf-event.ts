@@ -7,7 +7,9 @@ import { checkPid } from './uprobe.ts';
 
 // Samples at a frequency: of a clock, or of what the processor counts.
 
+/** What is counted, how often it is sampled, and where. */
 export interface PerfEventOptions {
+  /** `cpu-clock` is on every machine; `cycles` and `instructions` take the processor's counters. */
   event: 'cpu-clock' | 'cycles' | 'instructions';
   /** Samples a second and CPU, while there is something to count. */
   frequency: number;

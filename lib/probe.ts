@@ -37,6 +37,10 @@ export interface KernelSupport {
   programTypes: Record<string, Tri>;
   /** By the kernel's words: `hash`, `percpu_array`, … */
   mapTypes: Record<string, Tri>;
+  /**
+   * `batch`: map batches; `snapshot`: readers via `snapshot`; `fentry`: that such programs attach; `token`:
+   * LoadOptions.tokenPath; `runStats`: enableStats().
+   */
   features: Record<
     'tcx' | 'xdpLink' | 'batch' | 'ringbuf' | 'snapshot' | 'kprobes' | 'fentry' | 'token' | 'runStats',
     Tri

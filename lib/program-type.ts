@@ -3,12 +3,19 @@ import type { ObjectInfo, ProgramSpec } from './inspect.ts';
 
 /** What kind of program a file is expected to hold. */
 export const ProgramType = {
+  /** `SEC("xdp")` */
   XDP: 'xdp',
+  /** `SEC("tc")`, `SEC("tcx/…")`: the kernel's word is `sched_cls`. */
   TC: 'tc',
+  /** `SEC("cgroup_skb/…")` */
   CGROUP_SKB: 'cgroup_skb',
+  /** `SEC("socket")` */
   SOCKET_FILTER: 'socket_filter',
+  /** `SEC("kprobe/…")`, and uprobes and USDT probes, which are of the same type. */
   KPROBE: 'kprobe',
+  /** `SEC("tp/…")`; not `SEC("tp_btf/…")`. */
   TRACEPOINT: 'tracepoint',
+  /** `SEC("raw_tp/…")` */
   RAW_TRACEPOINT: 'raw_tracepoint',
 } as const;
 export type ProgramType = (typeof ProgramType)[keyof typeof ProgramType];

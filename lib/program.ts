@@ -27,9 +27,11 @@ import { tracepointNumber } from './tracepoint.ts';
 import { attachUprobe, attachUsdt, type UprobeOptions, type UsdtOptions } from './uprobe.ts';
 import { attachXdp } from './xdp.ts';
 
+/** What the kernel has counted of a program, since it was loaded. */
 export interface ProgramStats {
   /** Runs while somebody held enableStats or kernel.bpf_stats_enabled was 1; 0 otherwise. */
   runCount: number;
+  /** What those runs took together. */
   runTimeNs: number;
   /** Runs that were skipped because the program was running on that CPU already (kernel 5.12). */
   recursionMisses: number;
@@ -37,31 +39,39 @@ export interface ProgramStats {
   verifiedInstructions: number;
 }
 
+/** What a program is run on, by hand. */
 export interface RunOptions {
   /** What the program works on: for XDP and TC a frame of at least 14 bytes. */
   data?: Bytes;
   /** Receives what the program left of `data`. */
   dataOut?: Bytes;
+  /** Its context, where the kernel takes one: a `struct xdp_md`, a `struct __sk_buff`, a raw tracepoint's arguments. */
   ctx?: Bytes;
   /** How often to run it. Default 1. */
   repeat?: number;
+  /** The CPU that runs it: for raw tracepoints alone, which take `repeat: 0`. */
   cpu?: number;
 }
 
+/** What came of a run by hand. */
 export interface RunResult {
   /** What the program returned: for XDP an `XDP_*` number, 2 being XDP_PASS. */
   retval: number;
   /** Mean time of one run, in nanoseconds. */
   durationNs: number;
+  /** Bytes that the program left of `data`; where `dataOut` is shorter, it has the first of them. */
   dataOutSize: number;
 }
 
 /** A program in the kernel, as BpfProgram.list() has it. */
 export interface ProgramListing {
+  /** The kernel's number for it, which BpfProgram.fromId() takes. */
   id: number;
   /** As the kernel keeps it: 15 characters. */
   name: string;
+  /** The kernel's word: `xdp`, `sched_cls`, … */
   type: string;
+  /** A hash of its instructions: two programs may share it. */
   tag: string;
 }
 
@@ -78,6 +88,7 @@ export interface ProgramOwner {
  * using link = program.attachXdp({ iface: 'eth0', mode: 'skb' });
  */
 export class BpfProgram implements Disposable {
+  /** As its object has it; of a program that came from a pin or an id, as the kernel keeps it: 15 characters. */
   readonly name: string;
   /** Its SEC(); empty for a program that came from a pin or an id. */
   readonly section: string;
@@ -87,6 +98,7 @@ export class BpfProgram implements Disposable {
   readonly id: number;
   /** A hash of its instructions, as the kernel has it. */
   readonly tag: string;
+  /** This handle's own descriptor; after close() the number may be another file's. */
   readonly fd: number;
   /** The verifier's log, where it was asked for at load. */
   declare readonly verifierLog?: string;
@@ -494,6 +506,7 @@ export class BpfProgram implements Disposable {
     this.native.close();
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -6,6 +6,7 @@ import type { BpfProgram } from './program.ts';
 
 // Programs of a map of sockets, which see what its sockets send or receive.
 
+/** What a program does in a map of sockets. */
 export interface SockmapOptions {
   /**
    * The kernel's word: `sk_skb_stream_verdict`, `sk_skb_stream_parser`, `sk_skb_verdict`. Default: what the SEC() says;

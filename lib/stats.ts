@@ -48,11 +48,15 @@ class StatsHold implements Disposable {
   }
 }
 
+/** What a loader has, and what the kernel has counted of it. */
 export interface LoaderStats {
+  /** Those that are loaded; 1 with a handle. */
   programs: number;
+  /** Those that the loader knows; whether they are still there health() tells. */
   attachments: number;
   /** Runs of all programs; absent where nobody has the kernel measure them: enableStats(), kernel.bpf_stats_enabled. */
   runCount?: number;
+  /** What those runs took together; absent where `runCount` is. */
   runTimeNs?: number;
   /** What the kernel charges for the maps now. */
   mapBytes: number;
@@ -66,7 +70,9 @@ export interface LoaderStats {
 export interface AttachErrors {
   /** As it was named; '' where the program attaches to no interface. */
   interface: string;
+  /** As EbpfError.code. */
   code: string;
+  /** Since the loader was made. */
   count: number;
 }
 

@@ -14,14 +14,36 @@ import { netnsIdentity } from './netns.ts';
 import { permissionError } from './privileges.ts';
 import type { BpfProgram } from './program.ts';
 
+/** `ingress`: what the interface receives; `egress`: what it sends. */
 export type TcDirection = 'ingress' | 'egress';
 
-export type TcAnchor = { programId: number } | { linkId: number };
+/** One of the TCX programs on the hook, by the kernel's number for the program or for its link. */
+export type TcAnchor =
+  | {
+      /** As BpfProgram.id has it. */
+      programId: number;
+    }
+  | {
+      /** As BpfLink.id has it. */
+      linkId: number;
+    };
 
 /** Where among the TCX programs of the hook. Without it, last. */
-export type TcOrder = 'first' | 'last' | { before: TcAnchor } | { after: TcAnchor };
+export type TcOrder =
+  | 'first'
+  | 'last'
+  | {
+      /** Runs before this one. */
+      before: TcAnchor;
+    }
+  | {
+      /** Runs after this one. */
+      after: TcAnchor;
+    };
 
+/** How a TC program is attached. */
 export interface TcOptions {
+  /** One link is for one of them. */
   direction: TcDirection;
   /**
    * `tcx` (kernel 6.6): a link, undone when the process ends, however it ends. `clsact`: a filter of that qdisc, undone
@@ -48,11 +70,15 @@ export interface TcOptions {
 
 /** A TC program on an interface's ingress or egress. */
 export class TcLink extends BpfLink {
+  /** In the namespace that it was attached in. */
   readonly ifindex: number;
+  /** As it was asked for. */
   readonly direction: TcDirection;
+  /** What `auto` came to. */
   readonly via: 'tcx' | 'clsact';
   /** Of a clsact filter. */
   declare readonly priority?: number;
+  /** Of a clsact filter. */
   declare readonly handle?: number;
 
   /** @internal */

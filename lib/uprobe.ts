@@ -8,6 +8,7 @@ import { binaryPath, noUsdt, symbolOffset } from './user-binary.ts';
 
 // Places in programs and shared libraries: functions, and the probes that their authors put in.
 
+/** A place in a program or a shared library. */
 export interface UprobeOptions {
   /** A path, or a name that is looked for on PATH, and `libc.so.6` where libraries are. */
   binary: string;
@@ -23,10 +24,13 @@ export interface UprobeOptions {
   cookie?: bigint;
 }
 
+/** A probe that the author of a program put in. */
 export interface UsdtOptions {
   /** As for attachUprobe(). */
   binary: string;
+  /** What comes first in the probe's DTRACE_PROBE(): `postgresql`. */
   provider: string;
+  /** What comes second: `query__start`. */
   name: string;
   /** Only in this process. Default: in every process that runs the file (kernel 5.15 for shared libraries). */
   pid?: number;

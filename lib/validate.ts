@@ -16,10 +16,13 @@ export interface Finding {
   level: 'error' | 'warning';
   /** The file, and where in it: section, program or map, instruction, source line. */
   place: string;
+  /** What is wrong, for people. */
   message: string;
+  /** What to do about it, in a few words; a path outside of `programsDir` has none. */
   remedy?: string;
 }
 
+/** What a caller allows of an object. */
 export interface ValidationLimits {
   /** The largest file that is read, in bytes. Default 32 MiB. */
   fileBytes: number;
@@ -31,9 +34,11 @@ export interface ValidationLimits {
   mapBytes: number;
 }
 
+/** What an object is held against. */
 export interface ValidateOptions {
   /** Has the kernel's verifier judge each program: it is loaded alone, and nothing is left. Needs the privilege to load. */
   dryRun?: boolean;
+  /** Those that are left out have their defaults. */
   limits?: Partial<ValidationLimits>;
   /**
    * The kernel's BTF to hold CO-RE relocations against: a file. Default `/sys/kernel/btf/vmlinux`, where it can be read;
@@ -44,7 +49,9 @@ export interface ValidateOptions {
 
 /** What the verifier says of one program. */
 export interface VerifierVerdict {
+  /** Its name. */
   program: string;
+  /** Whether the verifier takes it. */
   ok: boolean;
   /** Instructions that the verifier walked; the kernel takes 1,000,000. */
   processed: number;
@@ -56,9 +63,11 @@ export interface VerifierVerdict {
   log?: string;
 }
 
+/** What validate() found. */
 export interface ValidationReport {
   /** No finding is an error. */
   ok: boolean;
+  /** Errors and warnings, those of the verifier last. */
   findings: Finding[];
   /** Absent where libbpf cannot open it. */
   object?: ObjectInfo;

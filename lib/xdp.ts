@@ -6,15 +6,25 @@ import { permissionError } from './privileges.ts';
 import type { BpfProgram } from './program.ts';
 
 /** Where a negotiation starts. `AttachMode.HW` tries hw, drv, skb; `DRV` drv, skb; `SKB` skb alone. */
-export const AttachMode = { SKB: 'skb', DRV: 'drv', HW: 'hw' } as const;
+export const AttachMode = {
+  /** Generic XDP, in the stack: every interface has it. */
+  SKB: 'skb',
+  /** In the driver, where it can. */
+  DRV: 'drv',
+  /** On the card, of a program that was loaded for it (ProgramLoadOptions.device). */
+  HW: 'hw',
+} as const;
 export type AttachMode = (typeof AttachMode)[keyof typeof AttachMode];
 
 /** A mode that was not taken, and the code that the kernel gave for it. */
 export interface TriedMode {
+  /** One of those that were asked for. */
   mode: XdpMode;
+  /** As EbpfError.code: EOPNOTSUPP where the driver has no XDP, for one. */
   code: string;
 }
 
+/** How an XDP program is attached where more than one mode may be tried. */
 export interface NegotiatedXdpOptions extends Omit<XdpOptions, 'mode'> {
   /** Where to start, or exactly these modes in this order. */
   mode?: AttachMode | readonly XdpMode[];

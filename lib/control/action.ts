@@ -5,8 +5,9 @@ import type { GuardRule, RateLimit, XdpGuard } from '../programs/index.ts';
 export interface ActionContext {
   /** The rule's name. */
   rule: string;
+  /** The one that the rule judges: `net.rx`. */
   signal: string;
-  /** The value that led to it: of a rate, per second. */
+  /** The value that led to it: of a rate, per second. NaN from ControlLoop.lift(). */
   value: number;
 }
 
@@ -14,6 +15,7 @@ export interface ActionContext {
 export interface Action {
   /** For the log: `block 203.0.113.0/24`. */
   readonly name: string;
+  /** Does it. What it throws is the outcome `failed`, and the rule is raised all the same. */
   apply(context: ActionContext): void | Promise<void>;
   /** Takes it back. Without one there is nothing to take back. */
   lift?(context: ActionContext): void | Promise<void>;

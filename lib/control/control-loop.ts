@@ -8,9 +8,11 @@ export type ControlSource = () =>
   | Readonly<Record<string, number>>
   | Promise<Readonly<Record<string, number>>>;
 
+/** What a loop watches, by which rules it acts, and how often. */
 export interface ControlLoopOptions {
   /** Their names become part of the signals': the source `net` with `{ rx: 1 }` makes `net.rx`. */
   sources: Readonly<Record<string, ControlSource>>;
+  /** Of different names. They are judged in this order. */
   rules: readonly ControlRule[];
   /** Decides and tells, and does nothing. Default true: false is said by who means it. */
   dryRun?: boolean;
@@ -18,6 +20,7 @@ export interface ControlLoopOptions {
   intervalMs?: number;
   /** How many values of each signal are kept, and how many decisions. Default 600. */
   history?: number;
+  /** Default: performance.now() and setInterval(). */
   clock?: Clock;
   /** Ends the loop. */
   signal?: AbortSignal;
@@ -25,6 +28,7 @@ export interface ControlLoopOptions {
 
 /** What became of an action. */
 export interface ActionOutcome {
+  /** Its name. */
   action: string;
   /** `planned`: the loop is in dry run. `applied` and `lifted`: done, and nothing says whether it is in force. */
   outcome: 'planned' | 'applied' | 'lifted' | 'verified' | 'not in force' | 'failed';
@@ -36,11 +40,17 @@ export interface ActionOutcome {
 export interface Decision {
   /** When, in ISO 8601. */
   time: string;
+  /** Its name. */
   rule: string;
+  /** `raise`: its actions apply; `clear`: they are lifted. */
   verdict: 'raise' | 'clear';
+  /** The one that the rule judges. */
   signal: string;
+  /** That of the turn: of a rate, per second. */
   value: number;
+  /** Whether the actions are only planned. */
   dryRun: boolean;
+  /** One for each action of the rule, in their order. */
   actions: ActionOutcome[];
   /** One sentence, with the numbers. */
   reason: string;
@@ -69,6 +79,7 @@ interface Signal {
  * loop.start();
  */
 export class ControlLoop implements Disposable {
+  /** Whether it decides and tells, and does nothing. */
   readonly dryRun: boolean;
   readonly #sources: [string, ControlSource][];
   readonly #rules: RuleState[];
@@ -125,6 +136,7 @@ export class ControlLoop implements Disposable {
     this.#stop = undefined;
   }
 
+  /** stop(), for `using`: what rules did stays as it is. */
   [Symbol.dispose](): void {
     this.stop();
   }
@@ -163,7 +175,17 @@ export class ControlLoop implements Disposable {
   }
 
   /** The last values of a signal, the oldest first, or their rates; undefined where it never had one. */
-  history(signal: string, rate = false): { times: Float64Array; values: Float64Array } | undefined {
+  history(
+    signal: string,
+    rate = false,
+  ):
+    | {
+        /** When each came: milliseconds of the loop's clock. */
+        times: Float64Array;
+        /** As many; of rates, per second. */
+        values: Float64Array;
+      }
+    | undefined {
     const known = this.#signals.get(signal);
     return known && (rate ? known.rates : known.values).read();
   }

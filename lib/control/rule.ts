@@ -2,6 +2,7 @@ import type { Action } from './action.ts';
 
 /** When to act on a signal. Exactly one of `above` and `below`. */
 export interface ControlRule {
+  /** Not empty, and no other rule's of the loop. */
   name: string;
   /** One of the loop's. */
   signal: string;
@@ -17,6 +18,10 @@ export interface ControlRule {
   forMs?: number;
   /** How long it stays raised at least, and how long cleared. Default 30,000. */
   cooldownMs?: number;
+  /**
+   * What is done when it is raised, one after the other, and taken back when it is cleared. Default: nothing but a
+   * decision.
+   */
   actions?: readonly Action[];
 }
 

@@ -13,6 +13,7 @@ import { type Series, Sheet } from './sheet.ts';
 import type { Source } from './source.ts';
 import { Totals } from './totals.ts';
 
+/** Whose metrics, and where they go. */
 export interface EbpfMetricsOptions {
   /** Its programs, attachments, errors and health. */
   loader?: EbpfLoader | undefined;
@@ -139,6 +140,7 @@ export class EbpfMetrics implements Disposable {
     this.#sources.clear();
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

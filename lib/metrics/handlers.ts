@@ -5,6 +5,7 @@ import type { EbpfMetrics } from './ebpf-metrics.ts';
 /** What node:http calls, and every framework can. */
 export type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 
+/** How fresh the answers are. */
 export interface MetricsHandlerOptions {
   /** For how many milliseconds an answer serves those who ask after it: many scrapers at once cost one look. Default 100. */
   maxAgeMs?: number;

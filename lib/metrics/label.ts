@@ -27,7 +27,12 @@ export type LabelKind =
  * };
  */
 export type Label =
-  | { readonly at: number; readonly as: LabelKind | Readonly<Record<number, string>> }
+  | {
+      /** Bytes from the key's start. */
+      readonly at: number;
+      /** A kind, or the names of an enum's numbers: one without a name is its number. */
+      readonly as: LabelKind | Readonly<Record<number, string>>;
+    }
   | ((key: Uint8Array) => string);
 
 const LITTLE = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;

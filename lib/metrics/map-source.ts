@@ -10,6 +10,7 @@ import type { Source } from './source.ts';
 export interface MapMetric {
   /** As Prometheus names metrics: `http_requests_total`. */
   name: string;
+  /** What it counts, for its `# HELP` line. Not empty. */
   help: string;
   /** `counter` where it only grows. */
   type: 'counter' | 'gauge';
@@ -21,6 +22,7 @@ export interface MapMetric {
 
 /** How a map becomes metrics. */
 export interface MapDeclaration {
+  /** At least one. */
   metrics: readonly MapMetric[];
   /** The labels of all of them, from the map's keys. */
   labels?: Readonly<Record<string, Label>>;

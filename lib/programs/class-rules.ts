@@ -4,6 +4,7 @@ import { endianness } from 'node:os';
 
 /** Packets of this protocol that go to or come from this port are of this class. */
 export interface ClassRule {
+  /** Of IPv4 and IPv6 alike. */
   protocol: 'tcp' | 'udp';
   /** 1 to 65535. */
   port: number;

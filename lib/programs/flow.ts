@@ -3,6 +3,7 @@ import { addressWords } from './address.ts';
 
 /** Packets of one 5-tuple in one direction. An answer is a flow of its own, with the two sides exchanged. */
 export interface Flow {
+  /** Whether the interface received or sent them. */
   direction: TcDirection;
   /** `tcp`, `udp`, `icmp`, `icmpv6`, … or the protocol's number: `89`. */
   protocol: string;
@@ -10,9 +11,13 @@ export interface Flow {
   source: string;
   /** 0 where the protocol has no ports, and for fragments but the first. */
   sourcePort: number;
+  /** As `source`. */
   destination: string;
+  /** As `sourcePort`. */
   destinationPort: number;
+  /** Those of the wire, since the flow was entered. Exact up to 2^53. */
   packets: number;
+  /** From the Ethernet header on; of an interface without one, from IP's. */
   bytes: number;
   /** When the first packet came: nanoseconds of the kernel's monotonic clock, that of process.hrtime(). */
   firstNs: number;

@@ -15,6 +15,7 @@ const SLOTS = 36; // LATENCY_SLOTS, then count and sum_ns
 export type SyscallFlavour = 'raw_tp' | 'kprobe';
 const FLAVOURS: readonly SyscallFlavour[] = ['raw_tp', 'kprobe'];
 
+/** Which calls are measured, whose, and where they are seen. */
 export interface SyscallLatencyOptions {
   /**
    * Default `auto`: raw tracepoints (kernel 4.17), or kprobes where the kernel has no tracepoints for system calls. Kprobes
@@ -143,6 +144,7 @@ export class SyscallLatency implements Disposable {
     this.#object.close();
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

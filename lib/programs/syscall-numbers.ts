@@ -1,10 +1,18 @@
 import { EbpfNotSupportedError } from '../errors.ts';
 
-/** The rows of syscall_latency, in order (bpf/syscall_latency.h). */
-export const SYSCALLS = ['read', 'write', 'sendto', 'recvfrom', 'connect', 'accept', 'accept4'] as const;
-
 /** A system call that can be measured. */
-export type SyscallName = (typeof SYSCALLS)[number];
+export type SyscallName = 'read' | 'write' | 'sendto' | 'recvfrom' | 'connect' | 'accept' | 'accept4';
+
+/** The rows of syscall_latency, in order (bpf/syscall_latency.h). */
+export const SYSCALLS: readonly SyscallName[] = [
+  'read',
+  'write',
+  'sendto',
+  'recvfrom',
+  'connect',
+  'accept',
+  'accept4',
+];
 
 const TABLE_SIZE = 512; // SYSCALL_NUMBERS
 

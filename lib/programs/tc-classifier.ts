@@ -18,6 +18,7 @@ const ROOM_FOR_FLOWS = 4096; // to begin with
 // linux/if_arp.h: link layers with an Ethernet header.
 const ETHERNET: ReadonlySet<number> = new Set([1, 772]);
 
+/** What is counted, into which classes, and how it attaches. */
 export interface TcClassifierOptions {
   /** Which packets are counted: those that arrive, those that leave, or both (default). */
   direction?: TcDirection | 'both';
@@ -31,6 +32,7 @@ export interface TcClassifierOptions {
   mark?: Readonly<Record<string, number>>;
   /** As in TcOptions. */
   bringUp?: boolean;
+  /** As in TcOptions. */
   removeQdisc?: boolean;
 }
 
@@ -139,7 +141,15 @@ export class TcClassifier implements Disposable {
   }
 
   /** Totals since attach, by class, of one look at the map. Exact up to 2^53. A direction that is not attached is 0. */
-  classes(): Record<string, { ingress: Tally; egress: Tally }> {
+  classes(): Record<
+    string,
+    {
+      /** What the interface received. */
+      ingress: Tally;
+      /** What it sent. */
+      egress: Tally;
+    }
+  > {
     const { classReader: reader } = this;
     reader.read();
     const tally = (row: number): Tally => ({
@@ -187,6 +197,7 @@ export class TcClassifier implements Disposable {
     this.#object.close();
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -25,6 +25,7 @@ const TCP_STATES = [
 ];
 const REASON_PREFIX = /^SKB_(DROP_REASON_)?/;
 
+/** What is counted, and how much room there is. */
 export interface TracepointNetOptions {
   /** Only this interface, in interfaces() and in drops(). Default: all of the namespace. */
   iface?: Iface;
@@ -36,10 +37,13 @@ export interface TracepointNetOptions {
 
 /** What came in (`rx`) and what went out (`tx`): packets, and their bytes from the link-layer header on, on lo behind it. */
 export interface InterfaceTally {
+  /** As the driver gave them to the stack. */
   rx: Tally;
+  /** As the driver took them. */
   tx: Tally;
 }
 
+/** What the TCP sockets of a namespace did. */
 export interface TcpActivity {
   /** Segments that sockets sent once more, SYNs included; SYN-ACKs are not. */
   retransmits: number;
@@ -236,6 +240,7 @@ export class TracepointNet implements Disposable {
     this.#object.close();
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

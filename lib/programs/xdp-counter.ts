@@ -6,15 +6,18 @@ import { type NegotiatedXdpOptions, negotiateXdp, type TriedMode } from '../xdp.
 import { keepBundled } from './bundled.ts';
 
 const OBJECT = new URL('../../dist/bpf/xdp_counter.bpf.o', import.meta.url);
-const PROTOCOLS = ['tcp', 'udp', 'icmp', 'other'] as const; // the rows of packet_counters, in order
 const FIELDS = ['packets', 'bytes'];
 
 /** `icmp` is ICMP and ICMPv6; `other` is everything that is not IP, and frames too short to tell. */
-export type Protocol = (typeof PROTOCOLS)[number];
+export type Protocol = 'tcp' | 'udp' | 'icmp' | 'other';
+
+const PROTOCOLS: readonly Protocol[] = ['tcp', 'udp', 'icmp', 'other']; // the rows of packet_counters, in order
 
 /** Frames, and their bytes from the Ethernet header on. */
 export interface Tally {
+  /** A running total, exact up to 2^53. What counts as one, the class says that gives it. */
   packets: number;
+  /** Of those packets, from where the class says. */
   bytes: number;
 }
 
@@ -27,6 +30,7 @@ export interface Tally {
  * console.log(tcp.packets, udp.bytes);
  */
 export class XdpCounter implements Disposable {
+  /** Its state() and `mode` say how the program is attached. The counter's close() closes it. */
   readonly link: XdpLink;
   /** The modes that the interface could not do, before the one it has. */
   readonly tried: readonly TriedMode[];
@@ -89,6 +93,7 @@ export class XdpCounter implements Disposable {
     this.#object.close();
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -20,6 +20,7 @@ const FASTEST = 1e9;
 
 /** How much of a source may pass. */
 export interface RateLimit {
+  /** 1e-6 to 1e9, of all sources of the prefix together. */
   packetsPerSecond: number;
   /** How many may come at once after a pause. Default 1. */
   burst?: number;
@@ -31,7 +32,9 @@ export interface GuardRule {
   prefix: string;
   /** Absent where everything is dropped. */
   limit?: Required<RateLimit>;
+  /** Since the rule was made or changed. */
   passed: Tally;
+  /** Since the rule was made or changed. */
   dropped: Tally;
 }
 
@@ -56,6 +59,7 @@ interface Known {
  * for (const { prefix, dropped } of guard.rules()) console.log(prefix, dropped.packets);
  */
 export class XdpGuard implements Disposable {
+  /** Its state() and `mode` say how the program is attached. The guard's close() closes it. */
   readonly link: XdpLink;
   /** The modes that the interface could not do, before the one it has. */
   readonly tried: readonly TriedMode[];
@@ -151,7 +155,12 @@ export class XdpGuard implements Disposable {
   }
 
   /** All that came since attach: what passed, and what was dropped. */
-  totals(): { passed: Tally; dropped: Tally } {
+  totals(): {
+    /** What no rule is for included. */
+    passed: Tally;
+    /** By any rule, one that was lifted since included. */
+    dropped: Tally;
+  } {
     this.#totals.read();
     const [passed = 0, passedBytes = 0, dropped = 0, droppedBytes = 0] = this.#totals.values;
     return {
@@ -165,6 +174,7 @@ export class XdpGuard implements Disposable {
     this.#object.close();
   }
 
+  /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }
