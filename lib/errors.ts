@@ -98,7 +98,7 @@ export class EbpfLoadError extends EbpfError {
   }
 }
 
-/** Who holds a hook. Without CAP_SYS_ADMIN the kernel tells neither `name` nor `linkId`. */
+/** Who holds a hook. Without CAP_SYS_ADMIN the kernel does not tell `name`, and of an XDP hook not `linkId` either. */
 export interface Holder {
   /** The kernel's number, which `replace` takes. */
   programId: number;
@@ -112,7 +112,7 @@ export interface Holder {
 export class EbpfAttachError extends EbpfError {
   /** The interface, or what else was meant. */
   readonly target: string;
-  /** Every mode that was tried, with the code it gave. */
+  /** Every mode that was tried, with the code it gave; absent where that was one alone. */
   declare readonly tried?: readonly TriedMode[];
   /** Who has the hook: with EBUSY, EEXIST and `ERR_EBPF_REPLACED`, where the kernel tells. */
   declare readonly holder?: Holder;

@@ -132,7 +132,7 @@ export function checkedInfo(read: SourceBytes): ObjectInfo {
 
 /** A loaded object: its programs and maps, which live while it is open. */
 export class BpfObject<S extends Schema = Schema> implements Disposable {
-  /** The file's name up to the first dot; `object` for bytes. */
+  /** The file's name up to the first dot; `object` for bytes; of what recover() found, its folder's name. */
   readonly name: string;
   /** By name: those that were loaded. */
   readonly programs: Readonly<S['programs']>;

@@ -31,7 +31,7 @@ import { attachXdp } from './xdp.ts';
 export interface ProgramStats {
   /** Runs while somebody held enableStats or kernel.bpf_stats_enabled was 1; 0 otherwise. */
   runCount: number;
-  /** What those runs took together. */
+  /** What those runs took together, in nanoseconds. */
   runTimeNs: number;
   /** Runs that were skipped because the program was running on that CPU already (kernel 5.12). */
   recursionMisses: number;

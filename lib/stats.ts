@@ -56,7 +56,7 @@ export interface LoaderStats {
   attachments: number;
   /** Runs of all programs; absent where nobody has the kernel measure them: enableStats(), kernel.bpf_stats_enabled. */
   runCount?: number;
-  /** What those runs took together; absent where `runCount` is. */
+  /** What those runs took together, in nanoseconds; absent where `runCount` is. */
   runTimeNs?: number;
   /** What the kernel charges for the maps now. */
   mapBytes: number;
