@@ -96,7 +96,7 @@ export function possibleCpus(): number {
  * const slot = counters.get(0); // Uint8Array of slotSize bytes
  */
 export class BpfMap implements Disposable {
-  /** As its object, or create(), has it; of a map that came from a pin or an id, as the kernel keeps it: 15 characters. */
+  /** As its object or create() has it; of one that came from a pin or an id, as the kernel keeps it: 15 characters. */
   readonly name: string;
   /** The kernel's word: `hash`, `percpu_array`, … */
   readonly type: MapType;
