@@ -47,9 +47,9 @@ export interface RunOptions {
   dataOut?: Bytes;
   /** Its context, where the kernel takes one: a `struct xdp_md`, a `struct __sk_buff`, a raw tracepoint's arguments. */
   ctx?: Bytes;
-  /** How often to run it. Default 1. */
+  /** How often to run it. Default: once. Raw tracepoints and syscall programs run once, and take no other. */
   repeat?: number;
-  /** The CPU that runs it: for raw tracepoints alone, which take `repeat: 0`. */
+  /** The CPU that runs it: for raw tracepoints alone. */
   cpu?: number;
 }
 
@@ -470,7 +470,7 @@ export class BpfProgram implements Disposable {
    */
   run(options: RunOptions = {}): RunResult {
     try {
-      return this.native.run(options.data, options.dataOut, options.ctx, options.repeat ?? 1, options.cpu);
+      return this.native.run(options.data, options.dataOut, options.ctx, options.repeat ?? 0, options.cpu);
     } catch (error) {
       const { words, log: _, ...rest } = describeFailure(error, `program ${this.name}`);
       const message = `run ${this.name} (${this.type}): ${words}`;

@@ -29,6 +29,10 @@ export const RULES = {
     'the file cannot be read',
     'check its permissions and those of the folders above it',
   ),
+  'file-outside': error(
+    'outside of the programs directory',
+    'name a file in it, or set programsDir of the loader to another folder',
+  ),
   'file-type': error('not a regular file', 'name an object file that clang -target bpf made'),
   'file-size': error('larger than limits.fileBytes (32 MiB)', 'object files are kilobytes: is it one?'),
 

@@ -103,7 +103,7 @@ export async function inFolder(folder: string | undefined, source: Source): Prom
     return full; // reading it will say what is wrong
   }
   const message = `outside the programs directory ${folder}`;
-  throw invalidObject([{ rule: 'file-outside', level: 'error', place: path, message }]);
+  throw refuse('file-outside', path, message);
 }
 
 function fromBytes(bytes: Bytes, limit: number): SourceBytes {

@@ -18,7 +18,7 @@ export interface Finding {
   place: string;
   /** What is wrong, for people. */
   message: string;
-  /** What to do about it, in a few words; a path outside of `programsDir` has none. */
+  /** What to do about it, in a few words. */
   remedy?: string;
 }
 

@@ -17,7 +17,7 @@ export interface Action {
   readonly name: string;
   /** Does it. What it throws is the outcome `failed`, and the rule is raised all the same. */
   apply(context: ActionContext): void | Promise<void>;
-  /** Takes it back. Without one there is nothing to take back. */
+  /** Takes it back. Without one what was applied stays. */
   lift?(context: ActionContext): void | Promise<void>;
   /** Whether it is in force, asked of what knows: the kernel, not the action. */
   verify?(): boolean | Promise<boolean>;

@@ -30,8 +30,11 @@ export interface ControlLoopOptions {
 export interface ActionOutcome {
   /** Its name. */
   action: string;
-  /** `planned`: the loop is in dry run. `applied` and `lifted`: done, and nothing says whether it is in force. */
-  outcome: 'planned' | 'applied' | 'lifted' | 'verified' | 'not in force' | 'failed';
+  /**
+   * `planned`: the loop is in dry run. `applied` and `lifted`: done, and nothing says whether it is in force. `stays`: the
+   * action has no `lift`.
+   */
+  outcome: 'planned' | 'applied' | 'lifted' | 'stays' | 'verified' | 'not in force' | 'failed';
   /** Where it failed. */
   error?: string;
 }
@@ -120,6 +123,7 @@ export class ControlLoop implements Disposable {
     this.#intervalMs = intervalMs;
     this.#length = history;
     this.#clock = clock;
+    signal?.throwIfAborted();
     signal?.addEventListener('abort', () => this.stop(), { once: true });
   }
 
@@ -275,6 +279,7 @@ export class ControlLoop implements Disposable {
 
   async #act(action: Action, what: 'apply' | 'lift', context: ActionContext): Promise<ActionOutcome> {
     try {
+      if (what === 'lift' && !action.lift) return { action: action.name, outcome: 'stays' };
       await action[what]?.(context);
       if (what === 'lift') return { action: action.name, outcome: 'lifted' };
       if (!action.verify) return { action: action.name, outcome: 'applied' };

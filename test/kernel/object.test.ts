@@ -116,6 +116,17 @@ test('run() gives what the program returned, and refuses what it cannot run on',
   expect(() => program.run({ data: 'frame' as unknown as Uint8Array })).toThrow(TypeError);
 });
 
+test('run() of a raw tracepoint, which takes arguments and no frame, and runs once', async () => {
+  using object = await loadObject(testObject('traced'));
+  const program = object.program('raw_enter');
+  const ctx = new Uint8Array(16);
+  expect(program.run({ ctx }).retval).toBe(0);
+  expect(program.run({ ctx, cpu: 0 }).retval).toBe(0);
+  const hits = object.map('hits').get(0) ?? new Uint8Array(8);
+  expect(new BigUint64Array(Uint8Array.from(hits).buffer)).toEqual(BigUint64Array.of(2n));
+  expect(() => program.run({ ctx, repeat: 2 })).toThrow(EbpfError);
+});
+
 testWith('test runs that refuse short frames')('run() refuses a frame that is too short', async () => {
   using object = await loadObject(shippedObject('xdp_counter'));
   const program = object.program('xdp_counter');

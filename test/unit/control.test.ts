@@ -122,6 +122,10 @@ describe('actions', () => {
     expect(loop.errors()).toEqual({ 'action:fail': 1 });
     await loop.lift();
     expect(log).toEqual(['apply 2', 'lift']);
+    await feed(0);
+    expect(loop.decisions()[1]?.actions).toMatchObject([
+      ...[{ outcome: 'stays' }, { outcome: 'stays' }, { outcome: 'lifted' }],
+    ]);
   });
 });
 
@@ -149,6 +153,7 @@ describe('the loop', () => {
     loop.start();
     loop[Symbol.dispose]();
     expect(clock.timers.size).toBe(0);
+    expect(() => looping({ above: 1 }, { signal: aborting.signal })).toThrow(aborting.signal.reason);
   });
 
   it('makes one turn at a time', async () => {
