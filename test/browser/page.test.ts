@@ -49,6 +49,12 @@ const live = async (visitor: Visitor) => {
   return visitor;
 };
 
+/** From one clock to another, which may be past midnight: up to half a day. */
+function secondsBetween(from: string, to: string): number {
+  const [a = 0, b = 0] = [from, to].map((text) => Date.parse(`1970-01-01T${text}Z`) / 1000);
+  return ((b - a + 129_600) % 86_400) - 43_200;
+}
+
 /** Nothing to complain about, and nobody else asked. */
 function expectWell(visitor: Visitor): void {
   expect(visitor.complaints).toEqual([]);
@@ -125,7 +131,7 @@ describe('the page of node-ebpf serve', () => {
     expect(await visitor.updates()).toBe(frozen);
     expect(await visitor.picture('#packets-chart')).toBe(picture);
     await page.getByRole('button', { name: 'pause' }).click();
-    expect(await visitor.updates()).toBeGreaterThanOrEqual(frozen + 2);
+    expect(await visitor.updates()).toBeGreaterThan(frozen);
 
     // Bytes instead of packets: another scale; without UDP: another picture.
     const drawn = await visitor.picture('#packets-chart');
@@ -203,9 +209,9 @@ describe('the page of node-ebpf serve', () => {
     const second = await when();
     expect(second).toMatch(/^\d\d:\d\d:\d\d$/);
     await page.keyboard.press('Home');
-    expect((await when()) < second).toBe(true);
+    expect(secondsBetween(await when(), second)).toBeGreaterThan(0);
     await page.keyboard.press('End');
-    expect((await when()) > second).toBe(true);
+    expect(secondsBetween(second, await when())).toBeGreaterThan(0);
     await page.keyboard.press('Escape');
     expect(await when()).toBe('');
 
