@@ -83,6 +83,7 @@ function parse(argv) {
     if (name !== OWN && !KERNELS.some((kernel) => kernel.name === name))
       throw new Error(`no kernel ${name}\n${USAGE}`);
   }
+  for (const file of files) if (!existsSync(join(ROOT, file))) throw new Error(`no file ${file}\n${USAGE}`);
   if (!(Number(values.minutes) > 0))
     throw new Error(`--minutes ${values.minutes} is no number of minutes\n${USAGE}`);
   const which = values.all ? 'all' : values.short ? 'short' : 'usual';
