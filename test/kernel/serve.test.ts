@@ -3,10 +3,12 @@ import { readdirSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Observer, type ObserverOptions } from '../../lib/serve/observer.ts';
 import { Viewers } from '../../lib/serve/viewers.ts';
-import { endCommands } from '../helpers/command.ts';
+import { CLI } from '../helpers/child.ts';
+import { Command, endCommands } from '../helpers/command.ts';
 import { udp4 } from '../helpers/frames.ts';
 import { assertNothingLeft, bpftool, linksOf, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
 import { samplesOf } from '../helpers/samples.ts';
@@ -161,6 +163,25 @@ describe('node-ebpf serve', () => {
     const elsewhere = serve('--listen', '192.0.2.1:0');
     expect((await elsewhere.ended).status).toBe(1);
     expect(elsewhere.stderr).toContain('EADDRNOTAVAIL');
+  });
+
+  it('on a terminal it draws a table in place, and gives the cursor back', async () => {
+    const [hide, show, below] = ['\x1b[?25l', '\x1b[?25h', '\x1b[0J'];
+    const { programId: holder } = world.foreignXdp();
+    const args = [world.iface, '--netns', world.netns.path, '--listen', '127.0.0.1:0', '--seconds', '3'];
+    const command = `stty cols 100 rows 30; exec ${process.execPath} ${CLI} serve ${args.join(' ')} --programs packets,flows`;
+    const { status, stdout } = await new Command(['script', '-qec', command, '/dev/null']).ended;
+    expect(status).toBe(0);
+    expect([stdout.split(hide).length, stdout.split(show).length]).toEqual([2, 2]);
+    expect(stdout.indexOf(hide)).toBe(0);
+    expect(stdout.trimEnd().endsWith(show)).toBe(true);
+    const screens = stdout.split(below).map((text) => stripVTControlCharacters(text));
+    expect(screens.length).toBeGreaterThanOrEqual(4);
+    const last = screens.at(-1) ?? '';
+    expect(last).toMatch(/^node-ebpf {2}http:\/\/127\.0\.0\.1:\d+\/ {2}degraded\r?$/m);
+    expect(last).toMatch(new RegExp(`^[\\d:]{8} xdp_counter:${world.iface} is not attached: `, 'm'));
+    expect(last).toMatch(/^detached\r?$/m);
+    expect(world.xdp().programId).toBe(holder);
   });
 
   it('hostile requests get defined answers', async () => {
