@@ -2,6 +2,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
+import { endianness } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-http';
 import { MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
@@ -193,6 +194,65 @@ describe('maps by declaration', () => {
     });
     expect(samples.get('test_seconds_total{interface="lo",state="OPEN"}')).toBe(2);
     expect(samples.get('ebpf_map_entries{program="",map="declared"}')).toBe(2);
+  });
+
+  it('labels of every kind, as the kernel has them in memory', async () => {
+    const LITTLE = endianness() === 'LE';
+    const key = new Uint8Array(64);
+    const view = new DataView(key.buffer);
+    key[0] = 200;
+    view.setUint16(2, 40_000, LITTLE);
+    view.setBigUint64(8, 2n ** 63n, LITTLE);
+    view.setUint16(16, 443); // as it is on the wire
+    key.set([192, 0, 2, 7], 20);
+    key.set([0x20, 0x01, 0x0d, 0xb8, ...Array(11).fill(0), 1], 24);
+    key.set(Buffer.from('node\0garbage'), 40);
+    view.setUint32(56, 0, LITTLE); // read, on x86-64
+    view.setUint32(60, 0xffff_fff0, LITTLE);
+    using own = BpfMap.create({
+      ...{ name: 'declared', type: 'hash', keySize: key.length, valueSize: 8, maxEntries: 4 },
+    });
+    own.set(key, new Uint8Array(BigUint64Array.of(3n).buffer));
+    using metrics = new EbpfMetrics();
+    metrics.addMap(own, {
+      metrics: [metric('test_total')],
+      labels: {
+        byte: { at: 0, as: 'u8' },
+        half: { at: 2, as: 'u16' },
+        long: { at: 8, as: 'u64' },
+        port: { at: 16, as: 'be16' },
+        four: { at: 20, as: 'ipv4' },
+        six: { at: 24, as: 'ipv6' },
+        comm: { at: 40, as: 'comm' },
+        call: { at: 56, as: 'syscall' },
+        unknown: { at: 60, as: 'syscall' },
+        mine: (bytes) => `${bytes.length} bytes`,
+      },
+    });
+    const [series = '', value] = [...named(await scraped(metrics), 'test_total')][0] ?? [];
+    const found = Object.fromEntries(
+      [...series.matchAll(/(\w+)="([^"]*)"/g)].map(([, name, word]) => [name, word]),
+    );
+    expect(value).toBe(3);
+    expect(found).toMatchObject({
+      ...{ byte: '200', half: '40000', long: '9223372036854775808', port: '443', four: '192.0.2.7' },
+      ...{ six: '2001:db8::1', comm: 'node', mine: '64 bytes' },
+    });
+    if (process.arch === 'x64') expect(found.call).toBe('read');
+    expect(found.unknown).toBe('4294967280');
+  });
+
+  it('two maps under one name are one metric: what has the same labels is added', async () => {
+    using first = map(4);
+    using second = map(4);
+    set(first, 1, 1, 5n, 0n);
+    set(second, 1, 1, 7n, 0n);
+    set(second, 1, 9, 1n, 0n);
+    using metrics = new EbpfMetrics();
+    for (const own of [first, second]) metrics.addMap(own, { metrics: [metric('test_total')], labels });
+    expect(Object.fromEntries(named(await scraped(metrics), 'test_total'))).toEqual({
+      ...{ 'test_total{interface="lo",state="OPEN"}': 12, 'test_total{interface="lo",state="9"}': 1 },
+    });
   });
 
   it('no more series than there is room for: the others are counted', async () => {
