@@ -118,6 +118,18 @@ describe('the tarball', () => {
     expect(command?.mode).toBe(0o755);
   });
 
+  it.each([
+    ['publint', ['run', '--strict']],
+    ['attw', ['--profile', 'esm-only']],
+  ])('%s has nothing to say against it', (tool, args) => {
+    const { status, stdout, stderr } = spawnSync(
+      `${root}node_modules/.bin/${tool}`,
+      [...args, join(folder, tarball.filename)],
+      { encoding: 'utf8' },
+    );
+    expect(status, stdout + stderr).toBe(0);
+  });
+
   // With either missing, npm or the registry invents `node-gyp rebuild` as an install script.
   it('gives npm no reason to compile', () => {
     expect(packageJson.gypfile).toBe(false);
