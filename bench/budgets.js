@@ -71,9 +71,18 @@ export const BUDGETS = {
  * @param {string} name of BUDGETS
  * @param {string} caseName
  * @param {number} figure
+ * @param {number} [byC] what C itself gets by the same means, in this run: where that is over the budget, the machine is
+ * out of its reach, and the figure is neither met nor missed (docs/decisions/0009)
  */
-export function held(name, caseName, figure) {
+export function held(name, caseName, figure, byC = 0) {
   const { what, words, most } = BUDGETS[name];
   const limit = most(caseName);
-  return limit === undefined ? [] : [{ what, words, limit, figure, met: figure <= limit }];
+  if (limit === undefined) return [];
+  const state = figure <= limit ? 'met' : byC > limit ? 'out of reach' : 'missed';
+  return [{ what, words, limit, figure, byC, state }];
+}
+
+/** Of several, what is worth saying. */
+export function worst(budgets) {
+  return ['missed', 'out of reach', 'met'].find((state) => budgets.some((budget) => budget.state === state));
 }

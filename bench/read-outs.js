@@ -66,7 +66,7 @@ async function readOut(name, shape, { quick, rounds, peers, say }) {
           },
           ...{ garbageBytes, rounds: mine.length },
           budgets: [
-            ...budgetsOf(via, other.via, name, against.median),
+            ...budgetsOf(via, other.via, name, against.median, () => ratio(theirs[0], theirs[i]).median),
             ...(i === 0 ? held('garbage', name, garbageBytes) : []),
           ],
         });
@@ -102,10 +102,11 @@ async function readOut(name, shape, { quick, rounds, peers, say }) {
   return rows;
 }
 
-function budgetsOf(via, against, name, figure) {
+// `byC`: what C gets by the same way, of the other's time.
+function budgetsOf(via, against, name, figure, byC) {
   if (via === 'batch') return held('batch', name, figure);
   if (via === 'mmap' && against.startsWith('mmap')) return held('mmap', name, figure);
   if (via === 'snapshot' && against === 'snapshot') return held('snapshot', name, figure);
-  if (via === 'snapshot') return held('snapshotAgainstBatch', name, figure);
+  if (via === 'snapshot') return held('snapshotAgainstBatch', name, figure, byC());
   return [];
 }

@@ -1,5 +1,5 @@
 import type { Bytes, Key } from './map.ts';
-import type { NativeMap, NativeMapAccess } from './native.ts';
+import { type NativeMap, type NativeMapAccess, native } from './native.ts';
 
 /** What a map's keys and values are, as far as their bytes go. */
 export interface MapSizes {
@@ -15,26 +15,34 @@ export class MapAccess {
   readonly key: Bytes;
   readonly slot: Bytes;
   readonly native: NativeMapAccess;
-  readonly #number: Uint32Array | undefined;
+  readonly #keyNumber: Uint32Array | undefined;
+  readonly #lookupBound = native().lookupBound;
+  readonly #number: number;
 
   constructor(
-    native: NativeMap,
+    map: NativeMap,
     { keySize, slotSize }: MapSizes,
     Memory: typeof ArrayBuffer | typeof SharedArrayBuffer,
   ) {
     this.key = new Uint8Array(new Memory(keySize));
     this.slot = new Uint8Array(new Memory(slotSize));
-    this.#number = keySize === 4 ? new Uint32Array(this.key.buffer) : undefined;
-    this.native = native.bind(this.key, this.slot);
+    this.#keyNumber = keySize === 4 ? new Uint32Array(this.key.buffer) : undefined;
+    this.native = map.bind(this.key, this.slot);
+    this.#number = this.native.number;
+  }
+
+  /** Reads the slot of the key, and tells whether it was there. */
+  lookup(): boolean {
+    return this.#lookupBound(this.#number) === undefined;
   }
 
   /** @throws TypeError, RangeError for what is no key of the map */
   putKey(key: Key): void {
-    if (typeof key === 'number' && this.#number) {
+    if (typeof key === 'number' && this.#keyNumber) {
       if (key >>> 0 !== key) {
         throw new RangeError(`Expected an integer from 0 to 4294967295 for key but received ${key}`);
       }
-      this.#number[0] = key;
+      this.#keyNumber[0] = key;
     } else if (key instanceof Uint8Array && key.length === this.key.length) {
       this.key.set(key);
     } else {

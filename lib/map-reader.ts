@@ -3,7 +3,7 @@ import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
 import type { BpfMap, Bytes } from './map.ts';
 import { type CounterField, counterFields } from './map-fields.ts';
 import { MapSampler, type SamplerOptions } from './map-sampler.ts';
-import type { NativeReader, NativeReaderOptions } from './native.ts';
+import { type NativeReader, type NativeReaderOptions, native } from './native.ts';
 import { hasSnapshot, loadSnapshot } from './snapshot.ts';
 
 /** How a reader reads: mapped memory, a program in the kernel, batches, or key by key. */
@@ -20,13 +20,16 @@ export interface ReaderOptions {
   perCpu?: boolean;
   /**
    * Default `auto`: mapped memory where the map has it, then a snapshot for arrays (kernel 5.19), then batches (5.6), then
-   * key by key. A snapshot of a hash is only taken on request: under churn it may miss keys that are there throughout.
+   * key by key. A snapshot of a hash is only taken on request: under churn it may miss keys that are there throughout, and give
+   * some twice.
    */
   via?: 'auto' | ReadPath;
   /** Rows to make room for. Default: the map's entries, at most a million. It grows when it has to. */
   capacity?: number;
 }
 
+/** A closed reader's number: another may have that which was its own. */
+const NOBODY = 2 ** 30;
 const MMAPABLE = 1 << 10; // BPF_F_MMAPABLE
 const DEFAULT_CAPACITY = 2 ** 20;
 const MOST_ROWS = 2 ** 31 - 1;
@@ -55,7 +58,9 @@ export class MapReader implements Disposable {
   readonly #layout: readonly CounterField[];
   readonly #perCpu: boolean;
   readonly #samplers = new Set<MapSampler>();
+  readonly #readCounters = native().readCounters;
   #native: NativeReader;
+  #number = NOBODY;
   #capacity: number;
   #keys!: Uint8Array;
   #values!: Float64Array;
@@ -91,6 +96,7 @@ export class MapReader implements Disposable {
     const opened = via === 'auto' ? this.#best() : { via, native: this.#open(via) };
     this.via = opened.via;
     this.#native = opened.native;
+    this.#number = opened.native.number;
     keepAlive(this, map);
     warnIfForgotten(this, `a reader of the BPF map ${map.name}`);
   }
@@ -131,7 +137,7 @@ export class MapReader implements Disposable {
    */
   read(): number {
     try {
-      this.#native.read();
+      this.#readCounters(this.#number);
     } catch (error) {
       throw this.#failure(error);
     }
@@ -212,6 +218,7 @@ export class MapReader implements Disposable {
     closedInTime(this);
     for (const sampler of [...this.#samplers]) sampler.close();
     this.#native.close();
+    this.#number = NOBODY;
     this.#map.forget(this);
   }
 
@@ -309,7 +316,7 @@ export class MapReader implements Disposable {
   // Apart from read(): a function that makes closures makes a context for them at each call.
   #readMore(): number {
     return this.#growing(() => {
-      this.#native.read();
+      this.#readCounters(this.#number);
       return this.#status[1] ?? 0;
     });
   }
@@ -331,6 +338,7 @@ export class MapReader implements Disposable {
     const old = this.#native;
     this.#capacity = Math.min(2 * this.#capacity, MOST_ROWS);
     this.#native = this.#open(this.via);
+    this.#number = this.#native.number;
     old.close();
     this.#grown = true;
   }

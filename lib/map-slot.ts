@@ -1,6 +1,5 @@
 import type { Bytes } from './map.ts';
 import type { MapAccess } from './map-access.ts';
-import type { NativeMapAccess } from './native.ts';
 
 /**
  * One hot key: its memory is bound once, so that reading and writing take no argument and make no garbage.
@@ -15,14 +14,14 @@ export class MapSlot {
   readonly key: Bytes;
   /** `slotSize` bytes: what read() fills and write() takes. */
   readonly value: Bytes;
-  readonly #access: NativeMapAccess;
+  readonly #access: MapAccess;
   readonly #failure: (verb: string, error: unknown) => unknown;
 
   /** @internal */
   constructor(access: MapAccess, failure: (verb: string, error: unknown) => unknown) {
     this.key = access.key;
     this.value = access.slot;
-    this.#access = access.native;
+    this.#access = access;
     this.#failure = failure;
   }
 
@@ -33,7 +32,7 @@ export class MapSlot {
    */
   read(): boolean {
     try {
-      return this.#access.lookup() === undefined;
+      return this.#access.lookup();
     } catch (error) {
       throw this.#failure('read', error);
     }
@@ -46,7 +45,7 @@ export class MapSlot {
    */
   write(flags = 0): void {
     try {
-      this.#access.update(flags);
+      this.#access.native.update(flags);
     } catch (error) {
       throw this.#failure('write', error);
     }

@@ -226,7 +226,7 @@ export class BpfMap implements Disposable {
   get(key: Key): Bytes | undefined {
     const access = this.#bound(key);
     try {
-      return access.native.lookup() === undefined ? access.slot.slice() : undefined;
+      return access.lookup() ? access.slot.slice() : undefined;
     } catch (error) {
       throw this.failure('read', error);
     }
@@ -246,7 +246,7 @@ export class BpfMap implements Disposable {
     if (!(out instanceof Uint8Array) || out.length < this.slotSize) refuseBytes('out', out, this.slotSize);
     if (this.#asks) access.slot.set(out.subarray(0, this.slotSize));
     try {
-      if (access.native.lookup() !== undefined) return false;
+      if (!access.lookup()) return false;
     } catch (error) {
       throw this.failure('read', error);
     }

@@ -24,6 +24,10 @@ export interface NativeBinding {
   /** The kernel's words, by number. */
   mapTypes(): string[];
   createMap(spec: NativeMapCreation, inner?: NativeMapCreation): NativeMap;
+  /** Of a NativeReader: one function for all of them, which V8 calls straight from compiled code. */
+  readCounters(number: number): void;
+  /** Of a NativeMapAccess, so too. Undefined where the key was there. */
+  lookupBound(number: number): false | undefined;
   detachBuffer(buffer: ArrayBuffer): void;
   programInfo(id: number): NativeProgramInfo;
   programs(): NativeProgramInfo[];
@@ -273,8 +277,8 @@ export interface NativeMap {
 
 /** On the memory that bind() was given. */
 export interface NativeMapAccess {
-  /** Undefined where the key was there. */
-  lookup(): false | undefined;
+  /** For lookupBound(). */
+  readonly number: number;
   update(flags: number): boolean;
   remove(): boolean;
   take(): boolean;
@@ -319,7 +323,8 @@ export interface NativeReaderOptions {
 }
 
 export interface NativeReader {
-  read(): void;
+  /** For readCounters(). */
+  readonly number: number;
   /** Rows; -1 where there are more than the capacity. So too readAsync(). */
   readWide(out: BigUint64Array): number;
   readAsync(): Promise<number>;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "addon.h"
 
+#include "bound.h"
 #include "clsact.h"
 #include "dry_run.h"
 #include "inspect.h"
@@ -9,6 +10,7 @@
 #include "link.h"
 #include "log.h"
 #include "map.h"
+#include "map_reader.h"
 #include "object.h"
 #include "pin.h"
 #include "privileges.h"
@@ -28,7 +30,9 @@ namespace node_ebpf
 Addon::Addon(Napi::Env env)
     : env_(env), object_(Napi::Persistent(Object::Define(env))),
       program_(Napi::Persistent(Program::Define(env))), map_(Napi::Persistent(Map::Define(env))),
-      link_(Napi::Persistent(Link::Define(env))), stats_(Napi::Persistent(Stats::Define(env)))
+      link_(Napi::Persistent(Link::Define(env))), stats_(Napi::Persistent(Stats::Define(env))),
+      readers_(std::make_shared<BoundTable<ReaderState>>()),
+      accesses_(std::make_shared<BoundTable<MapAccess>>())
 {
 	napi_add_env_cleanup_hook(env_, Cleanup, this);
 }
@@ -87,6 +91,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports)
 	DefineObjectFunctions(env, exports);
 	DefineProgramFunctions(env, exports);
 	DefineMapFunctions(env, exports);
+	DefineReaderFunctions(env, exports);
 	DefineLinkFunctions(env, exports);
 	DefinePinFunctions(env, exports);
 	DefineInterfaceFunctions(env, exports);

@@ -3,6 +3,7 @@
 #pragma once
 #include "napi_setup.h"
 
+#include <memory>
 #include <unordered_set>
 #include <vector>
 
@@ -15,6 +16,9 @@ class Map;
 class Link;
 class Stats;
 struct LogLine;
+struct MapAccess;
+struct ReaderState;
+template <typename State> class BoundTable;
 
 class Addon
 {
@@ -33,6 +37,10 @@ public:
 	void Track(Link *link) { links_.insert(link); }
 	void Forget(Link *link) { links_.erase(link); }
 
+	// What is numbered may outlive it, and its table with it: functions are collected when they are.
+	const std::shared_ptr<BoundTable<ReaderState>> &readers() const { return readers_; }
+	const std::shared_ptr<BoundTable<MapAccess>> &accesses() const { return accesses_; }
+
 	// onLog(): libbpf's words that no error took. JS thread, with no exception pending.
 	void Listen(Napi::Function listener);
 	void StopListening();
@@ -49,6 +57,8 @@ private:
 	Napi::FunctionReference stats_;
 	Napi::FunctionReference listener_;
 	std::unordered_set<Link *> links_;
+	std::shared_ptr<BoundTable<ReaderState>> readers_;
+	std::shared_ptr<BoundTable<MapAccess>> accesses_;
 };
 
 template <> inline Napi::FunctionReference &Addon::Constructor<Object>()

@@ -4,6 +4,7 @@
 #pragma once
 #include "map.h"
 
+#include <cstring>
 #include <vector>
 
 namespace node_ebpf
@@ -29,6 +30,31 @@ struct CounterLayout {
 	// Finds out `plain` and `wide`, when the rest is there.
 	void Settle();
 };
+
+// Of a few sums of 64 bits, unsigned: what ToDoubles() does for many would take longer to get to. False, and
+// `out` not to be used, where they are not such or too many, or one is above 2^53.
+inline bool FewToDoubles(const CounterLayout &layout, const uint8_t *raw, size_t rows, double *out)
+{
+	constexpr size_t kFew = 64;
+	const size_t count = layout.fields.size();
+	if (!layout.wide || rows * count * layout.cpus > kFew)
+		return false;
+	const CounterField *fields = layout.fields.data();
+	uint64_t any = 0;
+	for (size_t row = 0; row < rows; row++, raw += layout.slot_size)
+		for (size_t f = 0; f < count; f++) {
+			const uint8_t *at = raw + fields[f].offset;
+			uint64_t sum = 0;
+			for (uint32_t cpu = 0; cpu < layout.cpus; cpu++, at += layout.stride) {
+				uint64_t word; // one load: the kernel writes the same memory
+				memcpy(&word, at, sizeof word);
+				sum += word;
+			}
+			any |= sum;
+			*out++ = static_cast<double>(static_cast<int64_t>(sum));
+		}
+	return any >> 53 == 0;
+}
 
 // Writes `rows` × layout.width() doubles. False where one of them passed 2^53 and is not exact.
 bool ToDoubles(const CounterLayout &layout, const uint8_t *raw, size_t rows, double *out);

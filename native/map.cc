@@ -309,6 +309,7 @@ void DefineMapFunctions(Napi::Env env, Napi::Object exports)
 	exports.Set("possibleCpus", Napi::Function::New(env, PossibleCpus, "possibleCpus"));
 	exports.Set("maps", Napi::Function::New(env, Maps, "maps"));
 	DefineMapCreation(env, exports);
+	DefineAccessFunctions(env, exports);
 	exports.Set("mapById", Napi::Function::New(env, MapById, "mapById"));
 }
 

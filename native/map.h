@@ -87,6 +87,7 @@ private:
 
 // JS: possibleCpus(), maps(): every map on this machine, mapById(id) (both need CAP_SYS_ADMIN)
 void DefineMapFunctions(Napi::Env env, Napi::Object exports);
+void DefineAccessFunctions(Napi::Env env, Napi::Object exports); // map_access.cc
 // Of memory(): map_memory.cc.
 Napi::Value DetachBuffer(const Napi::CallbackInfo &info);
 // JS: createMap(spec, inner), mapTypes(), detachBuffer(buffer)

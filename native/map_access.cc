@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One element at a time through bound memory, and many at once from the caller's arrays.
+#include "addon.h"
 #include "bound.h"
+#include "bound_command.h"
 #include "map.h"
 #include "options.h"
 
@@ -10,21 +12,25 @@
 namespace node_ebpf
 {
 
-namespace
-{
+// One key's and one slot's memory.
+struct MapAccess : Numbered<MapAccess> {
+	using Numbered::Numbered;
 
-struct Access {
 	std::shared_ptr<MapState> map;
 	BoundMemory key;
 	BoundMemory value;
+	BoundCommand lookup;
 
 	int fd() const { return map->fd.get(); }
 	// Of a queue, a stack and a bloom filter there is none.
 	void *key_pointer() const { return map->shape.key_size ? key.as<void>() : nullptr; }
 };
 
+namespace
+{
+
 // The answer of a call that may find nothing there.
-napi_value Found(napi_env env, const Access &access, int error, const char *operation)
+napi_value Found(napi_env env, const MapAccess &access, int error, const char *operation)
 {
 	if (!error)
 		return ToBoolean(env, true);
@@ -35,22 +41,25 @@ napi_value Found(napi_env env, const Access &access, int error, const char *oper
 	return Failure::FromErrno(error, operation).Throw(env);
 }
 
-// lookup(): into the bound value. Undefined where it was there, which costs nothing to return; false where it
-// was not.
+// lookupBound(number): into the bound value. Undefined where it was there, which costs nothing to return;
+// false where it was not.
 napi_value Lookup(napi_env env, napi_callback_info info)
 {
-	Access &access = BoundState<Access>(env, info);
-	int error = bpf_map_lookup_elem(access.fd(), access.key_pointer(), access.value.as<void>());
+	MapAccess *access = NumberedState<MapAccess>(env, info);
+	if (!access)
+		return ThrowClosed(env, "map");
+	access->lookup.attr.map_fd = static_cast<uint32_t>(access->fd());
+	int error = access->lookup.Lookup();
 	if (!error)
 		return nullptr;
-	return Found(env, access, error, "bpf_map_lookup_elem");
+	return Found(env, *access, error, "bpf_map_lookup_elem");
 }
 
 // update(flags): from the bound value. True; where a flag forbids it, or the map is full, an error.
 napi_value Update(napi_env env, napi_callback_info info)
 {
 	napi_value argument;
-	Access &access = BoundState<Access>(env, info, &argument);
+	MapAccess &access = BoundState<MapAccess>(env, info, &argument);
 	uint32_t flags = 0;
 	if (!IsAbsent(env, argument) && !ReadUint32(env, argument, "flags", &flags))
 		return nullptr;
@@ -64,7 +73,7 @@ napi_value Update(napi_env env, napi_callback_info info)
 
 napi_value Remove(napi_env env, napi_callback_info info)
 {
-	Access &access = BoundState<Access>(env, info);
+	MapAccess &access = BoundState<MapAccess>(env, info);
 	int error = bpf_map_delete_elem(access.fd(), access.key_pointer());
 	return Found(env, access, error, "bpf_map_delete_elem");
 }
@@ -72,7 +81,7 @@ napi_value Remove(napi_env env, napi_callback_info info)
 // take(): lookup and delete at once.
 napi_value Take(napi_env env, napi_callback_info info)
 {
-	Access &access = BoundState<Access>(env, info);
+	MapAccess &access = BoundState<MapAccess>(env, info);
 	int error =
 	        bpf_map_lookup_and_delete_elem(access.fd(), access.key_pointer(), access.value.as<void>());
 	return Found(env, access, error, "bpf_map_lookup_and_delete_elem");
@@ -82,7 +91,7 @@ napi_value Take(napi_env env, napi_callback_info info)
 napi_value Next(napi_env env, napi_callback_info info)
 {
 	napi_value argument;
-	Access &access = BoundState<Access>(env, info, &argument);
+	MapAccess &access = BoundState<MapAccess>(env, info, &argument);
 	bool first = false;
 	napi_get_value_bool(env, argument, &first);
 	void *key = access.key.as<void>();
@@ -103,19 +112,26 @@ bool ReadBatch(Napi::Env env, const Napi::CallbackInfo &info, const MapShape &sh
 
 } // namespace
 
+void DefineAccessFunctions(Napi::Env env, Napi::Object exports)
+{
+	AddTableFunction(exports, "lookupBound", Lookup, Addon::Of(env).accesses().get());
+}
+
 // bind(key, value): the functions of one key's and one slot's memory.
 Napi::Value Map::Bind(const Napi::CallbackInfo &info)
 {
 	Napi::Env env = info.Env();
 	if (!open())
 		return ThrowClosed(env, "map");
-	auto access = std::make_shared<Access>();
+	auto access = std::make_shared<MapAccess>(Addon::Of(env).accesses());
 	access->map = state_;
 	if (!access->key.Bind(env, info[0], "key", state_->shape.key_size) ||
 	    !access->value.Bind(env, info[1], "value", state_->shape.slot_size))
 		return env.Undefined();
+	access->lookup.attr.key = reinterpret_cast<uintptr_t>(access->key_pointer());
+	access->lookup.attr.value = reinterpret_cast<uintptr_t>(access->value.bytes());
 	Napi::Object result = Napi::Object::New(env);
-	AddFunction(result, "lookup", Lookup, access);
+	result.Set("number", access->number);
 	AddFunction(result, "update", Update, access);
 	AddFunction(result, "remove", Remove, access);
 	AddFunction(result, "take", Take, access);

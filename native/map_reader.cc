@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "map_reader.h"
 
+#include "addon.h"
 #include "map_sampler.h"
 #include "options.h"
 #include "program.h"
@@ -182,16 +183,21 @@ __attribute__((always_inline)) inline int ReadNumbers(ReaderState *state, uint32
 	int error = source.Fill(state->keys.bytes(), rows);
 	if (error)
 		return error;
-	bool exact = ToDoubles(source.layout, source.rows_at, *rows, state->values.as<double>());
+	double *values = state->values.as<double>();
+	bool exact = FewToDoubles(source.layout, source.rows_at, *rows, values) ||
+	             ToDoubles(source.layout, source.rows_at, *rows, values);
 	state->status.as<int32_t>()[0] = !exact;
 	return 0;
 }
 
-// read(): status[1] is rows then, -1 where there are more than `capacity`. To return a number would cost as
-// much again.
+// readCounters(number): status[1] is rows then, -1 where there are more than `capacity`. To return a number
+// would cost as much again.
 napi_value Read(napi_env env, napi_callback_info info)
 {
-	ReaderState &state = BoundState<ReaderState>(env, info);
+	ReaderState *found = NumberedState<ReaderState>(env, info);
+	if (!found)
+		return ThrowClosed(env, "map reader");
+	ReaderState &state = *found;
 	if (state.closed || state.busy) {
 		Usable(env, state);
 		return nullptr;
@@ -285,7 +291,12 @@ napi_value Sample(napi_env env, napi_callback_info info)
 
 } // namespace
 
-// reader({ via, fields, perCpu, capacity, keys, values, status, program?, out?, keyArea? }): { read,
+void DefineReaderFunctions(Napi::Env env, Napi::Object exports)
+{
+	AddTableFunction(exports, "readCounters", Read, Addon::Of(env).readers().get());
+}
+
+// reader({ via, fields, perCpu, capacity, keys, values, status, program?, out?, keyArea? }): { number,
 // readWide, readAsync, sample, close }
 Napi::Value Map::Reader(const Napi::CallbackInfo &info)
 {
@@ -298,7 +309,7 @@ Napi::Value Map::Reader(const Napi::CallbackInfo &info)
 	}
 	Napi::Object options = info[0].As<Napi::Object>();
 	const MapShape &shape = state_->shape;
-	auto state = std::make_shared<ReaderState>();
+	auto state = std::make_shared<ReaderState>(Addon::Of(env).readers());
 	CounterSource &source = state->source;
 	source.shape = shape;
 	source.chosen.stride = shape.stride;
@@ -353,7 +364,7 @@ Napi::Value Map::Reader(const Napi::CallbackInfo &info)
 	if (error)
 		return Failure::FromErrno(error, "malloc").Throw(env);
 	Napi::Object result = Napi::Object::New(env);
-	AddFunction(result, "read", Read, state);
+	result.Set("number", state->number);
 	AddFunction(result, "readWide", ReadWide, state);
 	AddFunction(result, "readAsync", ReadAsync, state);
 	AddFunction(result, "sample", Sample, state);

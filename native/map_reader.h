@@ -102,7 +102,7 @@ inline int CounterSource::Fill(uint8_t *keys, uint32_t *rows)
 		return 0;
 	}
 	if (path == ReadPath::kSnapshot) {
-		int error = command_.Call(BPF_PROG_TEST_RUN);
+		int error = command_.Run();
 		if (error)
 			return error;
 		*rows = command_.attr.test.retval;
@@ -115,12 +115,14 @@ inline int CounterSource::Fill(uint8_t *keys, uint32_t *rows)
 	if (whole_array_) {
 		command_.attr.batch.keys = reinterpret_cast<uintptr_t>(keys ? keys : own_keys.data);
 		command_.attr.batch.count = *rows = shape.max_entries;
-		return command_.Call(BPF_MAP_LOOKUP_BATCH);
+		return command_.LookupBatch();
 	}
 	return FillByWalk(keys, rows);
 }
 
-struct ReaderState {
+struct ReaderState : Numbered<ReaderState> {
+	using Numbered::Numbered;
+
 	CounterSource source;
 	BoundMemory keys;
 	BoundMemory values;
@@ -128,5 +130,8 @@ struct ReaderState {
 	bool busy = false;
 	bool closed = false;
 };
+
+// readCounters(number)
+void DefineReaderFunctions(Napi::Env env, Napi::Object exports);
 
 } // namespace node_ebpf

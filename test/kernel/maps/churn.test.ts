@@ -51,16 +51,17 @@ async function churned(name: string, read: (map: BpfMap) => void): Promise<void>
 const known = (key: number) =>
   key < STAYING || (key >= 1_000_000 && key < 1_003_000) || (key >= 2_000_000 && key < 2_001_024);
 
-/** No key twice, none that nobody wrote, and all that stayed. */
-function whole(keys: Iterable<number>, lossy = false): void {
+/** No key that nobody wrote; none twice, and all that stayed, but where the kernel's walk is weaker than that. */
+function whole(keys: Iterable<number>, { twice = false, missed = false } = {}): void {
   const seen = new Set<number>();
   let staying = 0;
   for (const key of keys) {
-    if (seen.has(key) || !known(key)) throw new Error(`key ${key} is there twice, or was never written`);
+    if (!known(key)) throw new Error(`nobody wrote key ${key}`);
+    if (seen.has(key) && !twice) throw new Error(`key ${key} is there twice`);
+    if (key < STAYING && !seen.has(key)) staying++;
     seen.add(key);
-    if (key < STAYING) staying++;
   }
-  if (!lossy) expect(staying).toBe(STAYING);
+  if (!missed) expect(staying).toBe(STAYING);
 }
 
 describe.each(['churn_hash', 'churn_percpu'])('%s, full reads while it changes', (name) => {
@@ -69,12 +70,8 @@ describe.each(['churn_hash', 'churn_percpu'])('%s, full reads while it changes',
       using reader = map.reader({ via, fields: [0, 8] });
       const rows = reader.read();
       const keys = new Uint32Array(reader.keys.buffer, 0, rows);
-      if (via === 'lookup')
-        whole(
-          [...keys].filter((key) => key < STAYING || known(key)),
-          true,
-        );
-      else whole(keys, via === 'snapshot');
+      // bpf_for_each_map_elem() goes on from where its entry is: in another bucket, once that was deleted and used anew.
+      whole(keys, { twice: via === 'snapshot', missed: via !== 'batch' });
       const cpus = map.slotSize / 16;
       for (let row = 0; row < rows; row++) {
         const key = keys[row] as number;
@@ -106,7 +103,7 @@ describe.each(['churn_hash', 'churn_percpu'])('%s, full reads while it changes',
     await churned(name, (map) => {
       if (left-- <= 0) return;
       const keys = [...map.entries()].map(([key]) => new Uint32Array(key.buffer)[0] as number);
-      whole(keys, true); // the walk starts over when its key is deleted, and ends in time
+      whole(keys, { missed: true }); // the walk starts over when its key is deleted, and ends in time
     });
   });
 });
