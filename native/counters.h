@@ -18,12 +18,12 @@ struct CounterField {
 
 struct CounterLayout {
 	std::vector<CounterField> fields;
-	size_t stride;    // from one CPU's value to the next
-	size_t slot_size; // from one row to the next
-	uint32_t cpus;    // values in a row
-	bool per_cpu;     // one number for each CPU, or their sum
-	bool plain;       // a row is nothing but its numbers: 64 bits, unsigned, in order
-	bool wide;        // sums of 64 bits, unsigned
+	size_t stride = 0;    // from one CPU's value to the next
+	size_t slot_size = 0; // from one row to the next
+	uint32_t cpus = 1;    // values in a row
+	bool per_cpu = false; // one number for each CPU, or their sum
+	bool plain = false;   // a row is nothing but its numbers: 64 bits, unsigned, in order
+	bool wide = false;    // sums of 64 bits, unsigned
 
 	// Fields of a row, those of one CPU after those of another.
 	size_t width() const { return fields.size() * (per_cpu ? cpus : 1); }

@@ -63,7 +63,7 @@ enum class ReadPath { kMmap, kSnapshot, kBatch, kLookup };
 
 // What it takes to read a map, apart from where the numbers go: a sampler's thread has one of its own.
 struct CounterSource {
-	ReadPath path;
+	ReadPath path = ReadPath::kLookup;
 	MapShape shape;
 	CounterLayout chosen; // of the map's values
 	CounterLayout layout; // of what Fill() leaves in `rows_at`
