@@ -19,9 +19,9 @@ interface Suite {
 }
 
 const suites: Suite[] = [
-  { name: 'unit', order: 0, seconds: 20, serial: false },
+  { name: 'unit', order: 0, seconds: 60, serial: false },
   { name: 'native', order: 1, seconds: 300, serial: false },
-  { name: 'kernel', order: 2, seconds: 60, serial: true },
+  { name: 'kernel', order: 2, seconds: 120, serial: true },
   { name: 'browser', order: 3, seconds: 120, serial: true },
   { name: 'stress', order: 4, seconds: 300, serial: true },
   { name: 'package', order: 5, seconds: 600, serial: true },
