@@ -72,7 +72,7 @@ export const BUDGETS = {
  * @param {string} caseName
  * @param {number} figure
  * @param {number} [byC] what C itself gets by the same means, in this run: where that is over the budget, the machine is
- * out of its reach, and the figure is neither met nor missed (docs/decisions/0009)
+ * the reason, and it says `out of reach` (docs/decisions/0009)
  */
 export function held(name, caseName, figure, byC = 0) {
   const { what, words, most } = BUDGETS[name];

@@ -38,7 +38,7 @@ export function results(rows, quick) {
       ...row,
       ratioToC: row.against.startsWith('C ') ? ratio.median : null,
       ratio,
-      met: row.budgets.every(({ state }) => state !== 'missed'),
+      met: row.budgets.every(({ state }) => state === 'met'),
     })),
   };
 }
