@@ -62,14 +62,38 @@ async function startServer() {
   return Number(line);
 }
 
-/** Attaches the program, and says how; those that see nothing of a work are left out of it. */
+const SYSCALLS = ['sys_enter', 'sys_exit'];
+const NET = [
+  ...['net_dev_xmit', 'netif_receive_skb', 'kfree_skb'],
+  ...['tcp_retransmit_skb', 'inet_sock_set_state'],
+];
+
+/** Attaches the program, and those that do nothing in its place; a program that sees nothing of a work is left out of it. */
 const PROGRAMS = {
-  xdp_counter: ({ iface }) => iface && attached(XdpCounter.attach({ iface }), ({ link }) => link.mode),
-  tc_classifier: ({ iface }) =>
-    iface && attached(TcClassifier.attach({ iface, direction: 'both' }), ({ links }) => links[0].via),
-  tracepoint_net: ({ iface }) => iface && attached(TracepointNet.attach(), () => 'tp_btf'),
-  syscall_latency: () =>
-    (work === 'calls' || work === 'requests') && attached(SyscallLatency.attach(), ({ via }) => via),
+  xdp_counter: {
+    sees: ['packets', 'requests'],
+    attach: ({ iface }) => attached(XdpCounter.attach({ iface }), ({ link }) => link.mode),
+    attachEmpty: ({ iface }, mode) => empty(['xdp'], (program) => program.attachXdp({ iface, mode })),
+  },
+  tc_classifier: {
+    sees: ['packets', 'requests'],
+    attach: ({ iface }) =>
+      attached(TcClassifier.attach({ iface, direction: 'both' }), ({ links }) => links[0].via),
+    attachEmpty: ({ iface }, via) =>
+      empty(['tc'], (program) => {
+        for (const direction of ['ingress', 'egress']) program.attachTc({ iface, direction, via });
+      }),
+  },
+  tracepoint_net: {
+    sees: ['packets', 'requests'],
+    attach: () => attached(TracepointNet.attach(), () => 'tp_btf'),
+    attachEmpty: () => empty(NET, (program) => program.attach()),
+  },
+  syscall_latency: {
+    sees: ['calls', 'requests'],
+    attach: () => attached(SyscallLatency.attach(), ({ via }) => via),
+    attachEmpty: () => empty(SYSCALLS, (program) => program.attach()),
+  },
 };
 
 /** An event is a packet that comes or goes or is dropped, or a system call: of that, the beginning and the end. */
@@ -80,72 +104,87 @@ async function attached(promise, viaOf) {
   return { via: viaOf(program), close: () => program.close() };
 }
 
+async function empty(names, attach) {
+  const object = await loadObject(EMPTY, {
+    programs: Object.fromEntries(names.map((name) => [name, { load: true }])),
+  });
+  for (const name of names) attach(object.program(name));
+  return object;
+}
+
 const programIds = () => BpfProgram.list().map(({ id }) => id);
 
-/** Nanoseconds of a run by the kernel's count: the median of several stretches. */
-async function byStatistics(attach, run, times) {
+/** Nanoseconds of a run by the kernel's count, of whatever attach() attaches. */
+async function nsPerRun(attach, run, times) {
   const before = new Set(programIds());
   const attachment = await attach();
   const programs = programIds()
     .filter((id) => !before.has(id))
     .map((id) => BpfProgram.fromId(id));
-  const statistics = enableStats();
   try {
-    const stretches = [];
-    while (stretches.length < ROUNDS) stretches.push(await stretch(programs, run, times));
-    return median(stretches);
+    const earlier = programs.map((program) => program.stats());
+    await run(times);
+    const later = programs.map((program) => program.stats());
+    const grown = (name) => later.reduce((sum, stats, i) => sum + stats[name] - earlier[i][name], 0);
+    const runs = grown('runCount');
+    if (runs === 0) throw new Error('the program that is measured did not run');
+    return grown('runTimeNs') / runs;
   } finally {
-    statistics[Symbol.dispose]();
     for (const program of programs) program.close();
     attachment.close();
   }
 }
 
-/** The kernel reads its clock before and after a run, and counts half of that as the program's. */
-async function emptyRun() {
-  const attach = async () => {
-    const object = await loadObject(EMPTY);
-    object.attachAll();
-    return object;
-  };
-  return byStatistics(attach, (times) => reference.readAndWrite(times), 10_000);
+/** Lets two take turns, in one order and then in the other. */
+async function inTurn(first, second) {
+  const results = [[], []];
+  for (let round = 0; round < ROUNDS; round++) {
+    const turns = [async () => results[0].push(await first()), async () => results[1].push(await second())];
+    for (const turn of round % 2 === 0 ? turns : turns.reverse()) await turn();
+  }
+  return results;
 }
 
-async function stretch(programs, run, times) {
-  const before = programs.map((program) => program.stats());
-  await run(times);
-  const after = programs.map((program) => program.stats());
-  const grown = (name) => after.reduce((sum, stats, i) => sum + stats[name] - before[i][name], 0);
-  const runs = grown('runCount');
-  if (runs === 0) throw new Error('the program that is measured did not run');
-  return grown('runTimeNs') / runs;
+/** Of a run of the program alone, and of the empty ones: the kernel counts half of its own two clocks as the program's. */
+async function byStatistics({ attach, attachEmpty }, { via, subject, times }) {
+  const statistics = enableStats();
+  try {
+    const [whole, base] = await inTurn(
+      () => nsPerRun(() => attach(subject), subject.run, times),
+      () => nsPerRun(() => attachEmpty(subject, via), subject.run, times),
+    );
+    return { ns: median(whole.map((ns, round) => ns - base[round])), emptyNs: median(base) };
+  } finally {
+    statistics[Symbol.dispose]();
+  }
 }
 
 ip('link set lo up');
-const empty = await emptyRun();
 const subject = await WORK[work]();
 let times = 1;
 for (let ns = 0; ns < SLICE_NS; times *= 2) ns = times * (await subject.run(times));
-for (const [program, attach] of Object.entries(PROGRAMS)) {
-  const first = await attach(subject);
-  if (!first) continue;
+for (const [name, program] of Object.entries(PROGRAMS)) {
+  if (!program.sees.includes(work)) continue;
+  const first = await program.attach(subject);
   const { via } = first;
   first.close();
-  const ns = (await byStatistics(() => attach(subject), subject.run, times)) - empty;
-  const nsPerEvent = ns * (RUNS[program] ?? 1);
-  const [without, withIt] = [[], []];
-  for (let round = 0; round < ROUNDS; round++) {
-    const turns = [
-      async () => without.push(await subject.run(times)),
-      async () => {
-        const attachment = await attach(subject);
-        withIt.push(await subject.run(times));
+  const { ns, emptyNs } = await byStatistics(program, { via, subject, times });
+  const [without, withIt] = await inTurn(
+    () => subject.run(times),
+    async () => {
+      const attachment = await program.attach(subject);
+      try {
+        return await subject.run(times);
+      } finally {
         attachment.close();
-      },
-    ];
-    for (const turn of round % 2 === 0 ? turns : turns.reverse()) await turn();
-  }
-  const row = { program, via, nsPerEvent, ns: median(withIt), ratio: ratio(withIt, without), rounds: ROUNDS };
+      }
+    },
+  );
+  const runs = RUNS[name] ?? 1;
+  const row = {
+    ...{ program: name, via, nsPerEvent: runs * ns, emptyNsPerEvent: runs * emptyNs },
+    ...{ ns: median(withIt), ratio: ratio(withIt, without), rounds: ROUNDS },
+  };
   console.log(JSON.stringify(row));
 }
 process.exit();

@@ -1,13 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Does nothing: what the kernel says that a run of it takes is what its own clock takes
- * (bench/overhead-process.js). */
+/* Do nothing, where the bundled programs are: what the kernel says that a run of one takes is what its own
+ * clock and the way there take (bench/overhead-process.js). */
 #include <linux/bpf.h>
+#include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
-SEC("raw_tp/sys_enter")
-int empty(void *ctx)
-{
-	return 0;
-}
+#define EMPTY(section, name, result)                                                                         \
+	SEC("?" section)                                                                                     \
+	int name(void *ctx)                                                                                  \
+	{                                                                                                    \
+		return result;                                                                               \
+	}
+
+EMPTY("xdp", xdp, XDP_PASS)
+EMPTY("tc", tc, TC_ACT_UNSPEC)
+EMPTY("tp_btf/net_dev_xmit", net_dev_xmit, 0)
+EMPTY("tp_btf/netif_receive_skb", netif_receive_skb, 0)
+EMPTY("tp_btf/kfree_skb", kfree_skb, 0)
+EMPTY("tp_btf/tcp_retransmit_skb", tcp_retransmit_skb, 0)
+EMPTY("tp_btf/inet_sock_set_state", inet_sock_set_state, 0)
+EMPTY("tp_btf/sys_enter", sys_enter, 0)
+EMPTY("tp_btf/sys_exit", sys_exit, 0)
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
