@@ -2,6 +2,9 @@
 #include "counters.h"
 
 #include <cstring>
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 
 namespace node_ebpf
 {
@@ -132,12 +135,24 @@ __attribute__((target("avx2"))) bool ConvertPlainAvx2(const uint8_t *raw, size_t
 {
 	return ConvertPlain<Vector32>(raw, count, out);
 }
+
+// Whether the processor has AVX2 and the kernel saves its registers. Not by __builtin_cpu_supports(): not
+// every compiler's library has what that takes.
+bool HasAvx2()
+{
+	constexpr uint32_t kSaved = 6; // XCR0: SSE's and AVX's state
+	uint32_t a, b, c, d;
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_AVX))
+		return false;
+	__asm__("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+	return (a & kSaved) == kSaved && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_AVX2);
+}
 #endif
 
 bool PlainToDoubles(const uint8_t *raw, size_t count, double *out)
 {
 #ifdef __x86_64__
-	static const bool avx2 = __builtin_cpu_supports("avx2");
+	static const bool avx2 = HasAvx2();
 	if (avx2)
 		return ConvertPlainAvx2(raw, count, out);
 #endif

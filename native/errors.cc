@@ -14,15 +14,26 @@ namespace
 // The kernel's own ENOTSUPP reaches user space from some map operations; libc has no text for it.
 constexpr int kKernelEnotsupp = 524;
 
+// What strerror_r() returns tells which one it is. GNU's gives the text, which may not be in the buffer.
+[[maybe_unused]] const char *TextOf(const char *text, const char *)
+{
+	return text;
+}
+
+// POSIX's, which musl has, gives 0 or what went wrong.
+[[maybe_unused]] const char *TextOf(int, const char *buffer)
+{
+	return buffer;
+}
+
 } // namespace
 
 std::string DescribeErrno(int errnum)
 {
 	if (errnum == kKernelEnotsupp)
 		return "operation not supported";
-	char buffer[128];
-	// GNU's strerror_r: it may return a string of its own instead of filling the buffer.
-	std::string text = strerror_r(errnum, buffer, sizeof buffer);
+	char buffer[128] = "";
+	std::string text = TextOf(strerror_r(errnum, buffer, sizeof buffer), buffer);
 	struct rlimit limit;
 	// Named here: to read it from /proc takes a descriptor, which there is none of.
 	if (errnum == EMFILE && getrlimit(RLIMIT_NOFILE, &limit) == 0)
