@@ -104,6 +104,19 @@ fetch() {
 	die "${path##*/} did not come from apt's mirrors (tried:${tried:- none}): check the network, $remedy"
 }
 
+# from_npm PACKAGE@VERSION INTEGRITY FOLDER: what npm would install, unpacked and held against npm's own kind of checksum. No script
+# of it runs.
+from_npm() {
+	local package=$1 integrity=$2 folder=$3 file have
+	mkdir -p "$folder.packed" "$folder"
+	npm pack --silent --pack-destination "$folder.packed" "$package" || die "$package did not come from npm's registry"
+	file=$(echo "$folder.packed"/*.tgz)
+	have=sha512-$(node -p 'require("node:crypto").createHash("sha512").update(require("node:fs").readFileSync(process.argv[1])).digest("base64")' "$file")
+	[[ $have == "$integrity" ]] || die "$package is not what it was: it is $have, and $integrity was expected"
+	tar -xzf "$file" -C "$folder" --strip-components=1 --no-same-owner
+	rm -r "$folder.packed"
+}
+
 # Any clang from 11 compiles the BPF programs. Debian 12's comes first, so that the objects are the same wherever it is.
 find_clang() {
 	local name version
