@@ -26,6 +26,10 @@ const suites: Suite[] = [
   { name: 'stress', order: 4, seconds: 300, serial: true },
   { name: 'package', order: 5, seconds: 600, serial: true },
   { name: 'vm', order: 6, seconds: 300, serial: true },
+  // scripts/test-release alone: it takes what only a release is made of.
+  ...(process.env.NODE_EBPF_TEST_RELEASE === '1'
+    ? [{ name: 'release', order: 7, seconds: 1200, serial: true }]
+    : []),
 ];
 
 // Tests import lib/*.ts for its types, and run what ships: the JavaScript of dist/, outside of vite's transforms. So a test, its

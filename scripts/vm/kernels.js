@@ -21,17 +21,18 @@ export const KERNELS = [
   { name: 'sid', suite: 'sid' },
 ];
 
-const META = 'linux-image-cloud-amd64';
+/** Debian's words for them. */
+const ARCHITECTURES = { x64: 'amd64', arm64: 'arm64' };
 /** What has files of a kernel: 7.x has its modules and its image in packages of their own. */
 const PARTS = /^linux-(image|binary|modules|base)-\d/;
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
 /** The folder of a kernel, with its image and its modules; fetched at first, and kept in `cache`. */
-export function kernelFolder(name, cache) {
+export function kernelFolder(name, cache, architecture = 'x64') {
   const kernel = KERNELS.find((one) => one.name === name);
   if (!kernel) throw new Error(`no kernel ${name}: ${KERNELS.map((one) => one.name).join(', ')}`);
-  const folder = join(cache, `kernel-${name}`);
-  if (!existsSync(folder)) fetchKernel(kernel, cache, folder);
+  const folder = join(cache, architecture === 'x64' ? `kernel-${name}` : `kernel-${name}-${architecture}`);
+  if (!existsSync(folder)) fetchKernel(kernel, ARCHITECTURES[architecture], cache, folder);
   return folder;
 }
 
@@ -55,7 +56,8 @@ export function partsOf(folder) {
   return { image, modules, config, release };
 }
 
-function fetchKernel({ name, suite }, cache, folder) {
+function fetchKernel({ name, suite }, architecture, cache, folder) {
+  const meta = `linux-image-cloud-${architecture}`;
   mkdirSync(cache, { recursive: true });
   const work = mkdtempSync(join(cache, 'fetch-'));
   // apt downloads as the user _apt when it can, and warns when it cannot.
@@ -63,18 +65,18 @@ function fetchKernel({ name, suite }, cache, folder) {
   try {
     const tried = [];
     for (const mirror of mirrors()) {
-      const apt = aptOf(work, mirror, suite);
+      const apt = aptOf(work, { mirror, suite, architecture });
       try {
         apt('apt-get', 'update', '-q', '--error-on=any');
       } catch (error) {
         tried.push(`${mirror}: ${String(error.stderr).trim()}`);
         continue;
       }
-      const packages = apt('apt-cache', 'depends', '--recurse', '--important', META)
+      const packages = apt('apt-cache', 'depends', '--recurse', '--important', meta)
         .split('\n')
         .filter((line) => PARTS.test(line));
       if (packages.length === 0) {
-        tried.push(`${mirror}: ${META} depends on no kernel`);
+        tried.push(`${mirror}: ${meta} depends on no kernel`);
         continue;
       }
       apt('apt-get', 'download', '-q', ...new Set(packages));
@@ -103,10 +105,10 @@ function mirrors() {
 }
 
 /** apt with lists of its own: what the machine has and may install stays as it is. */
-function aptOf(work, mirror, suite) {
+function aptOf(work, { mirror, suite, architecture }) {
   const sources = join(work, 'sources.list');
   const signed = existsSync(KEYRING) ? ` signed-by=${KEYRING}` : '';
-  writeFileSync(sources, `deb [arch=amd64${signed}] ${mirror} ${suite} main\n`);
+  writeFileSync(sources, `deb [arch=${architecture}${signed}] ${mirror} ${suite} main\n`);
   writeFileSync(join(work, 'status'), '');
   for (const folder of ['state/lists/partial', 'cache/archives/partial']) {
     mkdirSync(join(work, folder), { recursive: true });
@@ -117,7 +119,7 @@ function aptOf(work, mirror, suite) {
     'Dir::Cache': join(work, 'cache'),
     'Dir::Etc::sourcelist': sources,
     'Dir::Etc::sourceparts': '-',
-    'APT::Architecture': 'amd64',
+    'APT::Architecture': architecture,
     'APT::Sandbox::User': 'root',
     'Acquire::Languages': 'none',
   };

@@ -1,5 +1,5 @@
-// A guest over the host's own root: the same tools, the same Node and the same build, on another kernel. The host's files are
-// shared read-only, and what the guest writes is gone with it.
+// A guest over the host's own root: the same tools, the same Node and the same build, on another kernel; or over a root of another
+// architecture. The files are shared read-only, and what the guest writes is gone with it.
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -33,6 +33,24 @@ const MODULES = [
 const MEGABYTES = 2048;
 const PROCESSORS = 2;
 
+/** What QEMU calls each architecture's machine, the kernel its first serial port, and what compiles init.c for it. */
+const ARCHITECTURES = {
+  x64: {
+    qemu: 'qemu-system-x86_64',
+    machine: 'q35',
+    emulated: 'max',
+    console: 'ttyS0',
+    compiler: () => ['gcc'],
+  },
+  arm64: {
+    qemu: 'qemu-system-aarch64',
+    machine: 'virt',
+    emulated: 'cortex-a72',
+    console: 'ttyAMA0',
+    compiler: (root) => ['clang-14', '--target=aarch64-linux-gnu', `--sysroot=${root}`, '-fuse-ld=lld'],
+  },
+};
+
 /** Whatever happens to this process, what it started ends: even a SIGKILL leaves no guest. */
 const WITH_PARENT = ['setpriv', '--pdeathsig', 'KILL'];
 
@@ -44,10 +62,16 @@ export class GuestError extends Error {
 /**
  * Runs a command as root on the kernel in `kernel` (a folder of kernels.js) and answers with its exit status; `out` and `err`
  * get what it writes. Aborting `signal` ends the guest.
+ *
+ * @param {object} options
+ * @param {'x64' | 'arm64'} [options.architecture] the kernel's
+ * @param {string} [options.root] what the guest has as its root; of another architecture, with the C library's headers
  */
-export async function runInGuest({ kernel, cache, command, environment, folder, seconds, signal, out, err }) {
+export async function runInGuest(options) {
+  const { kernel, cache, command, environment, folder, seconds, signal, out, err } = options;
+  const { architecture = 'x64', root = '/' } = options;
   const { image, modules } = partsOf(kernel);
-  const init = buildInit(cache);
+  const init = buildInit(cache, architecture, root);
   const temporary = mkdtempSync(join(tmpdir(), 'node-ebpf-vm-'));
   const running = new Set();
   const start = (name, ...args) => {
@@ -76,7 +100,7 @@ export async function runInGuest({ kernel, cache, command, environment, folder, 
       virtiofsd(),
       `--socket-path=${socket}`,
       '-o',
-      'source=/',
+      `source=${root}`,
       '-o',
       'cache=always',
       '-o',
@@ -87,7 +111,8 @@ export async function runInGuest({ kernel, cache, command, environment, folder, 
       await sleep(5);
     }
     await Promise.all(ports.map(({ ready }) => ready));
-    const qemu = start('qemu-system-x86_64', ...qemuArguments({ image, temporary, socket }));
+    const { qemu: emulator } = ARCHITECTURES[architecture];
+    const qemu = start(emulator, ...qemuArguments({ architecture, image, temporary, socket }));
     const limit = AbortSignal.timeout(seconds * 1000);
     const stop = AbortSignal.any([limit, ...(signal ? [signal] : [])]);
     const aborted = new Promise((resolve) => stop.addEventListener('abort', resolve, { once: true }));
@@ -136,20 +161,21 @@ function listen(path, sink) {
   return { ready, ended, close };
 }
 
-function qemuArguments({ image, temporary, socket }) {
-  const kvm = canUseKvm();
+function qemuArguments({ architecture, image, temporary, socket }) {
+  const { machine, emulated, console: port } = ARCHITECTURES[architecture];
+  const kvm = architecture === process.arch && canUseKvm();
   const ports = [1, 2, 3].flatMap((number) => [
     ...['-chardev', `socket,id=port${number},path=${join(temporary, `port${number}`)}`],
     ...['-device', `virtserialport,chardev=port${number},nr=${number}`],
   ]);
   return [
-    ...['-M', 'q35', '-smp', `${PROCESSORS}`, '-m', `${MEGABYTES}`],
-    ...(kvm ? ['-accel', 'kvm', '-cpu', 'host,pmu=off'] : ['-accel', 'tcg,thread=multi', '-cpu', 'max']),
+    ...['-M', machine, '-smp', `${PROCESSORS}`, '-m', `${MEGABYTES}`],
+    ...(kvm ? ['-accel', 'kvm', '-cpu', 'host,pmu=off'] : ['-accel', 'tcg,thread=multi', '-cpu', emulated]),
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-kernel', image, '-initrd', join(temporary, 'initramfs')],
     '-append',
     [
-      ...['console=ttyS0', 'quiet', 'loglevel=5', 'panic=-1', 'oops=panic', 'random.trust_cpu=on'],
+      ...[`console=${port}`, 'quiet', 'loglevel=5', 'panic=-1', 'oops=panic', 'random.trust_cpu=on'],
       ...[
         'mitigations=off',
         'nokaslr',
@@ -187,14 +213,15 @@ function virtiofsd() {
   return path;
 }
 
-/** init.c, compiled once for each of its versions. */
-function buildInit(cache) {
+/** init.c, compiled once for each of its versions and architectures. */
+function buildInit(cache, architecture, root) {
   const version = createHash('sha256').update(readFileSync(INIT)).digest('hex').slice(0, 12);
-  const path = join(cache, `init-${version}`);
+  const path = join(cache, `init-${architecture}-${version}`);
   if (existsSync(path)) return path;
   mkdirSync(cache, { recursive: true });
   const flags = ['-std=gnu11', '-O2', '-static', '-s', '-Wall', '-Wextra', '-Werror'];
-  execFileSync('gcc', [...flags, '-o', `${path}.${process.pid}`, INIT], {
+  const [compiler, ...target] = ARCHITECTURES[architecture].compiler(root);
+  execFileSync(compiler, [...target, ...flags, '-o', `${path}.${process.pid}`, INIT], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   renameSync(`${path}.${process.pid}`, path);

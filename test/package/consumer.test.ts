@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Netns } from '../helpers/netns.ts';
+import { APP, install, pack, type Tarball } from '../helpers/tarball.ts';
 import { until } from '../helpers/until.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -23,12 +24,6 @@ const packageJson = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
   scripts: Record<string, string>;
   bin: Record<string, string>;
 };
-
-interface Tarball {
-  filename: string;
-  size: number;
-  files: { path: string; mode: number }[];
-}
 
 let folder: string;
 let tarball: Tarball;
@@ -42,15 +37,7 @@ const ABSENT = ['cc', 'gcc', 'g++', 'c++', 'clang', 'clang-14', 'ld', 'make', 'c
 beforeAll(() => {
   execFileSync(`${root}scripts/prebuild`, { cwd: root, stdio: 'pipe' });
   folder = mkdtempSync(join(tmpdir(), 'node-ebpf-consumer-'));
-  const packed = execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
-    cwd: root,
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  // npm 11 prints a list, later ones an object by package.
-  const first = Object.values(JSON.parse(packed) as Record<string, Tarball>)[0];
-  if (!first) throw new Error(`npm pack printed no package: ${packed}`);
-  tarball = first;
+  tarball = pack(folder);
 
   const bin = join(folder, 'bin');
   mkdirSync(bin);
@@ -62,19 +49,8 @@ beforeAll(() => {
 
   app = join(folder, 'app');
   mkdirSync(app);
-  writeFileSync(join(app, 'package.json'), '{ "name": "app", "private": true, "type": "module" }\n');
-  execFileSync(
-    'npm',
-    [
-      'install',
-      '--ignore-scripts',
-      '--prefer-offline',
-      '--no-audit',
-      '--no-fund',
-      join(folder, tarball.filename),
-    ],
-    { cwd: app, env: environment, stdio: 'pipe' },
-  );
+  writeFileSync(join(app, 'package.json'), APP);
+  install(app, join(folder, tarball.filename), environment);
 });
 
 afterAll(() => {
