@@ -1,4 +1,4 @@
-// Each example of the documents about maps runs as it stands, and prints what its comments say.
+// Each example of the documents runs as it stands, and prints what its comments say.
 import { spawnSync } from 'node:child_process';
 import {
   copyFileSync,
@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
 import { createNetns, type Netns } from '../helpers/netns.ts';
-import { shippedObject } from '../helpers/objects.ts';
+import { shippedObject, testObject } from '../helpers/objects.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -58,8 +58,13 @@ beforeAll(() => {
   mkdirSync(join(folder, 'node_modules'));
   symlinkSync(ROOT, join(folder, 'node_modules', 'node-ebpf'));
   copyFileSync(shippedObject('xdp_counter'), join(folder, 'xdp_counter.bpf.o'));
+  for (const name of ['my_program', 'execs']) {
+    copyFileSync(testObject(name), join(folder, `${name}.bpf.o`));
+  }
   netns = createNetns();
   netns.upLoopback();
+  // Of this namespace. Its peer is down: nothing goes over it.
+  netns.exec('sh', ['-ec', 'ip link add eth0 type veth peer name eth0-peer; ip link set eth0 up']);
 });
 afterAll(async () => {
   netns.close();
@@ -82,15 +87,19 @@ function run({ code }: Example): { status: number | null; lines: string[]; stder
   return { status, lines: stdout.split('\n').slice(0, -1), stderr };
 }
 
+// The README's first example is test/package/consumer.test.ts's.
 describe.each([
-  ['docs/maps.md', '', 10],
-  ['docs/programs.md', 'TracepointNet', 1],
+  ['README.md', 'my_program', 1],
   ['README.md', '.reader(', 1],
-  ['docs/programs.md', 'SyscallLatency', 1],
+  ['docs/getting-started.md', '', 4],
+  ['docs/tracing.md', '', 1],
+  ['docs/migrating.md', '', 2],
+  ['docs/maps.md', '', 10],
+  ['docs/programs.md', '', 4],
   ['docs/metrics.md', '', 2],
   ['docs/control.md', '', 1],
   ['docs/errors.md', '', 1],
-  ['docs/programs.md', 'XdpGuard', 1],
+  ['docs/kernel-support.md', '', 1],
 ])('%s', (document, holds, least) => {
   const found = examples(document, holds);
 

@@ -77,11 +77,12 @@ describe('the tarball', () => {
         'bpf/xdp_counter.bpf.c',
         'bpf/xdp_counter.h',
         'prebuilds/manifest.json',
+        'prebuilds/sbom.cdx.json',
         `prebuilds/linux-${process.arch}-gnu.node`,
       ]),
     );
     const allowed =
-      /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|THIRD_PARTY_LICENSES|dist\/.+\.(js|js\.map|d\.ts|bpf\.o)|dist\/page\/[a-z]+\.(html|css|svg)|bpf\/[^/]+\.(bpf\.c|h)|prebuilds\/(manifest\.json|linux-(x64|arm64)-(gnu|musl)\.node))$/;
+      /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|THIRD_PARTY_LICENSES|dist\/.+\.(js|js\.map|d\.ts|bpf\.o)|dist\/page\/[a-z]+\.(html|css|svg)|bpf\/[^/]+\.(bpf\.c|h)|prebuilds\/(manifest\.json|sbom\.cdx\.json|linux-(x64|arm64)-(gnu|musl)\.node))$/;
     expect(paths.filter((path) => !allowed.test(path))).toEqual([]);
   });
 
@@ -158,7 +159,10 @@ describe('an application without a compiler', () => {
     expect(stdout).toContain('node-ebpf');
   });
 
-  it('type-checks against the declarations', () => {
+  it.each([
+    ['Node’s', ['--module', 'nodenext']],
+    ['a bundler’s', ['--module', 'preserve', '--moduleResolution', 'bundler']],
+  ])('type-checks against the declarations, by %s resolution', (_, resolution) => {
     writeFileSync(
       join(app, 'consumer.ts'),
       "import * as ebpf from 'node-ebpf';\nimport * as programs from 'node-ebpf/programs';\nconsole.log(ebpf, programs);\n",
@@ -168,7 +172,7 @@ describe('an application without a compiler', () => {
       [
         `${root}node_modules/typescript/bin/tsc`,
         ...['--noEmit', '--strict', '--target', 'es2023', '--lib', 'es2023,esnext.disposable'],
-        ...['--module', 'nodenext', '--types', 'node', '--typeRoots', `${root}node_modules/@types`],
+        ...[...resolution, '--types', 'node', '--typeRoots', `${root}node_modules/@types`],
         'consumer.ts',
       ],
       { cwd: app, encoding: 'utf8' },

@@ -1,6 +1,6 @@
 // The tarball that npm would publish, installed by npm without a script, and a user's program over it on other machines.
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -41,10 +41,14 @@ beforeEach(() => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Of exactly so many datagrams on lo, whatever the machine. */
-function expectWhatUsersSee(answer: Answer, machine: { arch: string; addon: string; cpus: number }) {
+function expectWhatUsersSee(
+  answer: Answer,
+  machine: { arch: string; addon: string; cpus: number },
+  place = '/app',
+) {
   const { packets, readOuts } = answer;
   expect(answer.arch).toBe(machine.arch);
-  expect(answer.addon).toEqual([`/app/node_modules/node-ebpf/prebuilds/${machine.addon}.node`]);
+  expect(answer.addon).toEqual([`${place}/node_modules/node-ebpf/prebuilds/${machine.addon}.node`]);
   expect(packets.during).toEqual(expect.arrayContaining(['xdp_counter', 'tc_ingress', 'tc_egress']));
   expect(packets.after).not.toEqual(expect.arrayContaining([expect.stringMatching(/^(xdp_counter|tc_)/)]));
   const { lo } = packets;
@@ -54,6 +58,20 @@ function expectWhatUsersSee(answer: Answer, machine: { arch: string; addon: stri
   const sum = readOuts.cpus * (299 * 150); // 0 to 299, on each CPU
   expect(readOuts).toEqual({ cpus: machine.cpus, sums: { batch: sum, snapshot: sum, lookup: sum } });
   expect(answer.refused).toEqual(['EbpfError', 'ENOENT', expect.stringContaining('knows no such id')]);
+}
+
+/** This machine, by another C library or another Node. */
+function here(libc: string) {
+  const possible = spawnSync('getconf', ['_NPROCESSORS_CONF'], { encoding: 'utf8' }).stdout;
+  return { arch: process.arch, addon: `linux-${process.arch}-${libc}`, cpus: Number(possible) };
+}
+
+/** In a network namespace that ends with it. */
+function runHere(node: string, place: string): Answer {
+  const command = ['--net', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh', node, 'user.mjs'];
+  const { status, stdout, stderr } = spawnSync('unshare', command, { cwd: place, encoding: 'utf8' });
+  expect(status, stderr).toBe(0);
+  return JSON.parse(stdout) as Answer;
 }
 
 it('all four binaries are in it, in 2.5 MB', () => {
@@ -76,9 +94,30 @@ it('on musl, by a JavaScript engine that is no Node', () => {
     encoding: 'utf8',
   });
   expect(status, stderr).toBe(0);
-  const possible = spawnSync('getconf', ['_NPROCESSORS_CONF'], { encoding: 'utf8' }).stdout;
-  const machine = { arch: process.arch, addon: `linux-${process.arch}-musl`, cpus: Number(possible) };
-  expectWhatUsersSee(JSON.parse(stdout) as Answer, machine);
+  expectWhatUsersSee(JSON.parse(stdout) as Answer, here('musl'));
+});
+
+it.each(['22', '24', '26'])('in Node %s', (version) => {
+  const answer = runHere(join(roots('npm'), `node-${version}`, 'bin', 'node'), app);
+  expectWhatUsersSee(answer, here('gnu'), app);
+});
+
+it.each([
+  ['pnpm', ['bin/pnpm.cjs', 'add', '--ignore-scripts', '--store-dir', 'store']],
+  ['yarn', ['bin/yarn.js', 'add', '--ignore-scripts', '--non-interactive', '--cache-folder', 'cache']],
+])('installed by %s', (manager, [script = '', ...options]) => {
+  const other = join(folder, manager);
+  mkdirSync(other);
+  writeFileSync(join(other, 'package.json'), APP);
+  cpSync(PROGRAM, join(other, 'user.mjs'));
+  const command = [join(roots('npm'), manager, script), ...options, join(folder, tarball.filename)];
+  const { status, stdout, stderr } = spawnSync(process.execPath, command, { cwd: other, encoding: 'utf8' });
+  expect(status, stdout + stderr).toBe(0);
+  const answer = runHere(process.execPath, other);
+  // pnpm's node_modules has links to where the package is.
+  const addon = join(other, 'node_modules', 'node-ebpf', 'prebuilds', `${here('gnu').addon}.node`);
+  expect(answer.addon).toEqual([realpathSync(addon)]);
+  expect(answer.packets.seen).toMatchObject({ udp: 100 });
 });
 
 it('on arm64, in a guest with Debian’s kernel', async () => {

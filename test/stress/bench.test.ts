@@ -11,7 +11,19 @@ import { assertNothingLeft, type Snapshot, snapshotIds } from '../helpers/kernel
 // That it runs, and what it writes: a timing never fails a test.
 
 const BENCH = fileURLToPath(new URL('../../scripts/bench', import.meta.url));
-const NAMES = ['bench', 'sums', 'source', 'snapshot.rodata', 'percpu_array', 'array', 'hash', 'percpu_hash'];
+const NAMES = [
+  ...['bench', 'sums', 'source', 'snapshot.rodata', 'percpu_array', 'array', 'hash', 'percpu_hash'],
+  ...[
+    'xdp',
+    'xdp_counter',
+    'tc',
+    'tc_ingress',
+    'tc_egress',
+    'net_dev_xmit',
+    'netif_receive_skb',
+    'kfree_skb',
+  ],
+];
 
 interface Row {
   case: string;
@@ -22,6 +34,12 @@ interface Row {
   garbageBytes: number | null;
   rounds: number;
   budgets: { words: string; limit: number; figure: number; byC: number; state: string }[];
+}
+
+interface OverheadRow extends Row {
+  nsPerEvent: number;
+  emptyNsPerEvent: number;
+  percentOfCpu: Record<number, number>;
 }
 
 let before: Snapshot;
@@ -58,6 +76,21 @@ test('npm run bench -- --quick measures, writes JSON and prints a table', async 
     expect(state).toBe(figure <= limit ? 'met' : byC > limit ? 'out of reach' : 'missed');
   }
   expect(stdout).toMatch(/^\| case \| who \| via \|/m);
+});
+
+test('what a program costs is more than what nothing costs in its place', async () => {
+  const out = join(folder, 'latest.json');
+  await promisify(execFile)('bash', [BENCH, '--quick', '--alone', '--out', out, 'overhead: packets']);
+  const { rows } = JSON.parse(readFileSync(out, 'utf8')) as { rows: OverheadRow[] };
+  expect(rows.map(({ impl }) => impl)).toEqual(['xdp_counter', 'tc_classifier', 'tracepoint_net']);
+  for (const { nsPerEvent, emptyNsPerEvent, percentOfCpu, budgets } of rows) {
+    expect(emptyNsPerEvent).toBeGreaterThan(0);
+    expect(percentOfCpu[50_000]).toBeCloseTo((100 * 50_000 * nsPerEvent) / 1e9);
+    // What comes out below zero was no measurement.
+    expect(budgets.map(({ state }) => state)).toEqual([
+      nsPerEvent > 0 && nsPerEvent <= 200 ? 'met' : 'missed',
+    ]);
+  }
 });
 
 test('an interrupted bench leaves nothing', async () => {

@@ -36,7 +36,7 @@ describe.each(documents)('%s', (document) => {
   });
 
   it('names paths that are there', () => {
-    const named = [...text.matchAll(new RegExp(`(?<![\\w./-])(?:${FOLDERS})/[\\w./*-]+`, 'g'))]
+    const named = [...text.matchAll(new RegExp(`(?<![\\w./<-])(?:${FOLDERS})/[\\w./*-]+`, 'g'))]
       .map(([path]) => path.replace(/[./]+$/, ''))
       .filter((path) => path !== 'docs/api'); // made by npm run docs
     expect(named.filter((path) => !isThere(path))).toEqual([]);
