@@ -1,31 +1,19 @@
 // Each `node-ebpf …` of the documents runs as it stands, in its place, and what a session shows is what it prints.
 import { spawnSync } from 'node:child_process';
-import {
-  chmodSync,
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { blocks, exampleFolder, exampleNetns, ROOT } from '../helpers/documents.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
-import { createNetns, type Netns } from '../helpers/netns.ts';
-import { shippedObject, testObject } from '../helpers/objects.ts';
+import type { Netns } from '../helpers/netns.ts';
 
-const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 /** For those that go on until they are interrupted. */
 const SECONDS = 4 * Number(process.env.NODE_EBPF_TEST_SLOWNESS ?? (process.env.NODE_EBPF_TEST_NODE ? 4 : 1));
-/** What the documents take for granted: a process, and what somebody else's program left. */
 /** The C of the documents, and what test/bpf/ has of the same name for docs.test.ts. */
 const SOURCES = { my_program: 'docs/getting-started.md', execs: 'docs/tracing.md' };
-const SOME_PID = '4711';
 const ARCHITECTURE_S = `/usr/include/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;
+/** What the documents take for granted: a process, and what somebody else's program left. */
+const SOME_PID = '4711';
 const SOMEBODY_S = `node-ebpf load xdp_counter.bpf.o
 bpftool map pin name packet_counters /sys/fs/bpf/packet_counters`;
 
@@ -35,22 +23,17 @@ let netns: Netns;
 
 beforeAll(() => {
   before = snapshotIds(['my_map', 'my_program', 'packet_counters', 'xdp_counter']);
-  folder = mkdtempSync(join(tmpdir(), 'node-ebpf-docs-'));
+  folder = exampleFolder();
   mkdirSync(join(folder, 'bin'));
   const command = join(folder, 'bin', 'node-ebpf');
   writeFileSync(command, `#!/bin/sh\nexec '${process.execPath}' '${ROOT}dist/cli/main.js' "$@"\n`);
   chmodSync(command, 0o755);
-  copyFileSync(shippedObject('xdp_counter'), join(folder, 'xdp_counter.bpf.o'));
-  copyFileSync(testObject('my_program'), join(folder, 'my_program.bpf.o'));
   for (const [name, document] of Object.entries(SOURCES)) {
-    writeFileSync(join(folder, `${name}.bpf.c`), blocks(document, 'c').join());
+    writeFileSync(join(folder, `${name}.bpf.c`), source(document));
   }
   const clang = ['clang-14', 'clang'].map(which).find((path) => path !== '') ?? '';
   symlinkSync(clang, join(folder, 'bin', 'clang'));
-  netns = createNetns();
-  netns.upLoopback();
-  // Of this namespace: one end of a pair, for native XDP.
-  netns.exec('sh', ['-ec', 'ip link add eth0 type veth peer name eth0-peer; ip link set eth0 up']);
+  netns = exampleNetns();
 });
 afterAll(async () => {
   netns.close();
@@ -88,11 +71,10 @@ function run(commands: readonly string[], preparation = '') {
   }));
 }
 
-function blocks(document: string, language: string): string[] {
-  const text = readFileSync(join(ROOT, document), 'utf8');
-  return [...text.matchAll(/^```(\w*)\n(.*?)^```$/gms)]
-    .filter(([, name]) => name === language)
-    .map(({ 2: code = '' }) => code);
+function source(document: string): string {
+  return blocks(document, 'c')
+    .map(({ code }) => code)
+    .join('');
 }
 
 describe.each([
@@ -105,7 +87,7 @@ describe.each([
 ])('%s', (document, least, preparation) => {
   it('its commands end well', () => {
     const commands = blocks(document, 'sh')
-      .flatMap((code) => code.split('\n'))
+      .flatMap(({ code }) => code.split('\n'))
       .filter((line) => /^(node-ebpf|clang) /.test(line))
       .map((line) => line.replace(/\s+#.*$/, '').replace(SOME_PID, String(process.pid)));
     expect(commands.length).toBeGreaterThanOrEqual(least);
@@ -118,12 +100,14 @@ describe.each([
 });
 
 it.each(Object.entries(SOURCES))('%s.bpf.c is what the document shows', (name, document) => {
-  const source = readFileSync(join(ROOT, 'test', 'bpf', `${name}.bpf.c`), 'utf8');
-  expect(source.replace(/^(?:\/\/.*\n|\/\*.*\*\/\n)*/, '')).toBe(blocks(document, 'c').join());
+  const ours = readFileSync(join(ROOT, 'test', 'bpf', `${name}.bpf.c`), 'utf8');
+  expect(ours.replace(/^(?:\/\/.*\n|\/\*.*\*\/\n)*/, '')).toBe(source(document));
 });
 
 describe('README.md', () => {
-  const sessions = blocks('README.md', '').filter((code) => code.startsWith('$ '));
+  const sessions = blocks('README.md', '')
+    .map(({ code }) => code)
+    .filter((code) => code.startsWith('$ '));
 
   it('has a session', () => expect(sessions).toHaveLength(1));
 

@@ -1,35 +1,11 @@
 // Each example of the documents runs as it stands, and prints what its comments say.
 import { spawnSync } from 'node:child_process';
-import {
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Block, blocks, exampleFolder, exampleNetns, ROOT } from '../helpers/documents.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
-import { createNetns, type Netns } from '../helpers/netns.ts';
-import { shippedObject, testObject } from '../helpers/objects.ts';
-
-const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-
-interface Example {
-  line: number;
-  code: string;
-}
-
-function examples(document: string, holds = ''): Example[] {
-  const text = readFileSync(join(ROOT, document), 'utf8');
-  return [...text.matchAll(/^```js\n(.*?)^```$/gms)]
-    .map(({ 1: code = '', index }) => ({ line: text.slice(0, index).split('\n').length, code }))
-    .filter(({ code }) => code.includes(holds));
-}
+import type { Netns } from '../helpers/netns.ts';
 
 /** What the comments behind console.log() say, in order. */
 function promised(code: string): string[] {
@@ -53,18 +29,15 @@ beforeAll(() => {
     'xdp_counter',
     'xdp_guard',
     'requests',
+    'my_program',
+    'my_map',
+    'count_exec',
+    'execs',
   ]);
-  folder = mkdtempSync(join(tmpdir(), 'node-ebpf-docs-'));
+  folder = exampleFolder();
   mkdirSync(join(folder, 'node_modules'));
   symlinkSync(ROOT, join(folder, 'node_modules', 'node-ebpf'));
-  copyFileSync(shippedObject('xdp_counter'), join(folder, 'xdp_counter.bpf.o'));
-  for (const name of ['my_program', 'execs']) {
-    copyFileSync(testObject(name), join(folder, `${name}.bpf.o`));
-  }
-  netns = createNetns();
-  netns.upLoopback();
-  // Of this namespace. Its peer is down: nothing goes over it.
-  netns.exec('sh', ['-ec', 'ip link add eth0 type veth peer name eth0-peer; ip link set eth0 up']);
+  netns = exampleNetns();
 });
 afterAll(async () => {
   netns.close();
@@ -73,7 +46,7 @@ afterAll(async () => {
 });
 
 /** In a network and a mount namespace of its own, with a BPF file system that goes with it. */
-function run({ code }: Example): { status: number | null; lines: string[]; stderr: string } {
+function run({ code }: Block): { status: number | null; lines: string[]; stderr: string } {
   writeFileSync(join(folder, 'example.mjs'), code);
   const mounted = 'mount -t bpf bpf /sys/fs/bpf && exec "$@"';
   const { status, stdout, stderr } = spawnSync(
@@ -101,7 +74,7 @@ describe.each([
   ['docs/errors.md', '', 1],
   ['docs/kernel-support.md', '', 1],
 ])('%s', (document, holds, least) => {
-  const found = examples(document, holds);
+  const found = blocks(document, 'js').filter(({ code }) => code.includes(holds));
 
   it('has examples', () => expect(found.length).toBeGreaterThanOrEqual(least));
 
