@@ -21,13 +21,20 @@ function sampled(reader, seconds) {
   });
   try {
     let last = 0;
-    const drain = () => sampler.drain((times, _, rows) => (last = times[rows - 1]));
-    while (drain() === 0);
+    // What was missed before the last row: the thread goes on while this one looks.
+    const drain = () => {
+      for (let samples = 0; ; ) {
+        const missed = sampler.missed;
+        const rows = sampler.drain((times, _, count) => (last = times[count - 1]));
+        samples += rows;
+        if (rows > 0 && sampler.missed === missed) return { samples, missed };
+      }
+    };
+    const { missed: missedBefore } = drain();
     const first = last;
-    const missedBefore = sampler.missed;
     block(seconds);
-    const samples = drain();
-    const missed = sampler.missed - missedBefore;
+    const { samples, missed: missedAfter } = drain();
+    const missed = missedAfter - missedBefore;
     const intervals = (last - first) / INTERVAL_US;
     const astray = Math.abs(samples + missed - intervals);
     return { samples, missed, unaccounted: astray <= ENDS ? 0 : Math.round(astray) };
