@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { Spec, Validation } from '@cyclonedx/cyclonedx-library';
 import { beforeAll, describe, expect, it } from 'vitest';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -72,5 +73,22 @@ describe('prebuilds/manifest.json', () => {
       expect(createHash('sha256').update(content).digest('hex')).toBe(sha256);
       expect(glibc).toBe(name.endsWith('-gnu.node') ? '2.28' : undefined);
     }
+  });
+});
+
+describe('prebuilds/sbom.cdx.json', () => {
+  const text = () => readFileSync(`${root}prebuilds/sbom.cdx.json`, 'utf8');
+  const validator = new Validation.JsonStrictValidator(Spec.Version.v1dot5);
+
+  it('is what CycloneDX 1.5 takes, and nothing besides', async () => {
+    expect(await validator.validate(text())).toBeNull();
+    expect(await validator.validate(text().replace('"specVersion"', '"version_of_spec"'))).not.toBeNull();
+  });
+
+  it('names what the binaries and dist/ are made of, with a license each', () => {
+    const { components } = JSON.parse(text()) as { components: { name: string; licenses: object[] }[] };
+    const names = components.map(({ name }) => name);
+    expect(names).toEqual(expect.arrayContaining(['libbpf', 'node-addon-api', 'libstdc++', 'uplot']));
+    expect(components.filter(({ licenses }) => !licenses?.length)).toEqual([]);
   });
 });
