@@ -120,14 +120,21 @@ it.each([
   expect(answer.packets.seen).toMatchObject({ udp: 100 });
 });
 
-it('on arm64, in a guest with Debian’s kernel', async () => {
+it.each([
+  ['gnu', 'node'],
+  ['musl', 'bun'],
+])('on arm64, in a guest with Debian’s kernel, on %s by %s', async (libc, engine) => {
   const root = roots('arm64');
   cpSync(app, join(root, 'app'), { recursive: true });
   const cache = join(ROOT, '.cache', 'vm');
   const said = { out: '', err: '' };
   const status = await runInGuest({
     ...{ kernel: kernelFolder('6.1', cache, 'arm64'), architecture: 'arm64', root, cache },
-    ...{ command: ['/bin/node', '/app/user.mjs'], environment: { PATH: '/bin:/usr/bin' }, folder: '/app' },
+    ...{
+      command: [`/bin/${engine}`, '/app/user.mjs'],
+      environment: { PATH: '/bin:/usr/bin' },
+      folder: '/app',
+    },
     seconds: 900,
     out: (bytes: Buffer) => {
       said.out += bytes.toString();
@@ -137,5 +144,9 @@ it('on arm64, in a guest with Debian’s kernel', async () => {
     },
   });
   expect(status, said.err).toBe(0);
-  expectWhatUsersSee(JSON.parse(said.out) as Answer, { arch: 'arm64', addon: 'linux-arm64-gnu', cpus: 2 });
+  expectWhatUsersSee(JSON.parse(said.out) as Answer, {
+    arch: 'arm64',
+    addon: `linux-arm64-${libc}`,
+    cpus: 2,
+  });
 });
