@@ -45,9 +45,11 @@ export class Systemd {
   private constructor(netns: Netns) {
     const namespaces = ['--mount', '--pid', '--fork', '--kill-child', '--uts', '--ipc', '--cgroup'];
     this.#process = spawn(
-      'nsenter',
+      'setpriv',
       [
-        ...[`--net=${netns.path}`, 'sh', '-c', 'echo $$ >"$0/cgroup.procs" && exec "$@"', this.#cgroup.path],
+        // Whatever becomes of this process.
+        ...['--pdeathsig', 'KILL', 'nsenter', `--net=${netns.path}`],
+        ...['sh', '-c', 'echo $$ >"$0/cgroup.procs" && exec "$@"', this.#cgroup.path],
         ...['unshare', ...namespaces, '--propagation', 'private', 'sh', '-c', BOOT, 'sh', this.#folder],
       ],
       { stdio: ['ignore', 'pipe', 'pipe'] },

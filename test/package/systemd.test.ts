@@ -1,10 +1,11 @@
 // deploy/systemd/ where systemd runs it, installed as deploy/README.md says: its lines run as they stand.
+import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { HealthReport } from '../../lib/index.ts';
-import { DEPLOY } from '../helpers/deployed.ts';
+import { DEPLOY, ROOT } from '../helpers/deployed.ts';
 import { blocks, exampleNetns } from '../helpers/documents.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds, xdpOf } from '../helpers/kernel.ts';
 import type { Netns } from '../helpers/netns.ts';
@@ -25,6 +26,7 @@ let systemd: Systemd;
 
 beforeAll(async () => {
   before = snapshotIds();
+  execFileSync(`${ROOT}scripts/prebuild`, { cwd: ROOT, stdio: 'pipe' });
   netns = exampleNetns();
   systemd = await Systemd.boot(netns);
   cpSync(DEPLOY, systemd.path('/root/deploy'), { recursive: true });
