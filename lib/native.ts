@@ -532,7 +532,7 @@ function open(): NativeBinding {
     `the addon does not load on ${platform} (Node ${process.version}): ${reason}`,
     {
       feature: 'addon',
-      hint: 'in a checkout of node-ebpf, `npm run setup` builds it',
+      hint: 'in a checkout of node-ebpf, `npm run build` builds it',
     },
   );
 }

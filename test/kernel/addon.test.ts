@@ -59,7 +59,7 @@ test('none: the error says what each said', async () => {
     name: 'EbpfNotSupportedError',
     feature: 'addon',
     message: expect.stringContaining('the package holds no binary for it'),
-    hint: expect.stringContaining('npm run setup'),
+    hint: expect.stringContaining('npm run build'),
   });
   expect(await opened(`echo x >build/Release/node_ebpf.node; echo y >${gnu}`)).toMatchObject({
     message: expect.stringMatching(/node_ebpf\.node: .*; .*-gnu\.node: /),

@@ -1,5 +1,5 @@
 // What a newcomer runs first, in a clone.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -18,6 +18,15 @@ beforeAll(() => {
 afterAll(async () => {
   netns.close();
   await assertNothingLeft(before);
+});
+
+it('npm run build builds for this machine, and runs no script beside its own', () => {
+  const { status, stdout, stderr } = spawnSync('npm', ['run', 'build'], { cwd: root, encoding: 'utf8' });
+  expect([status, stderr]).toEqual([0, '']);
+  expect(stdout.split('\n').filter((line) => line.startsWith('> '))).toEqual([
+    expect.stringMatching(/^> node-ebpf@\S+ build$/),
+    '> bash scripts/setup',
+  ]);
 });
 
 it('npm start sets up, serves the page over traffic of its own, and tells of it where no terminal is', async () => {
