@@ -366,7 +366,7 @@ describe('the unit, the DaemonSet and the image', () => {
     for (const key of ['PrivateUsers', 'PrivateNetwork', 'MemoryDenyWriteExecute']) {
       expect(service.all('Service', key), key).toEqual([]);
     }
-    const run = [...text('container/Containerfile').matchAll(/--cap-add ([a-z_]+)/g)];
+    const run = [...text('README.md').matchAll(/--cap-add ([a-z_]+)/g)];
     expect(run.map(([, name = '']) => `CAP_${name.toUpperCase()}`).toSorted()).toEqual(given);
   });
 
