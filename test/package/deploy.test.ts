@@ -386,6 +386,24 @@ describe('the unit, the DaemonSet and the image', () => {
     expect(text('container/Containerfile')).toContain(`\nEXPOSE ${port}\n`);
   });
 
+  it('the profile that the README makes of Podman’s lets bpf(2) through for CAP_BPF, and nothing else', () => {
+    const [, command = ''] =
+      /^(jq .*? )\/usr\/share\/containers\/seccomp\.json >seccomp\.json$/ms.exec(text('README.md')) ?? [];
+    // Of containers-common 0.50, as far as it has to do with it.
+    const names = ['bpf', 'perf_event_open', 'setns'];
+    const allowed = { names, action: 'SCMP_ACT_ALLOW', includes: { caps: ['CAP_SYS_ADMIN'] } };
+    const refused = { names, action: 'SCMP_ACT_ERRNO', excludes: { caps: ['CAP_SYS_ADMIN'] }, errnoRet: 1 };
+    const profile = { defaultAction: 'SCMP_ACT_ERRNO', syscalls: [allowed, refused] };
+    const made = execFileSync('sh', ['-c', command], { input: JSON.stringify(profile), encoding: 'utf8' });
+    expect(JSON.parse(made)).toEqual({
+      ...profile,
+      syscalls: [
+        ...[allowed, { ...refused, names: ['perf_event_open', 'setns'] }],
+        { names: ['bpf'], action: 'SCMP_ACT_ALLOW', includes: { caps: ['CAP_BPF'] } },
+      ],
+    });
+  });
+
   it('have the token where they say that it is, for nobody but themselves', () => {
     const { spec, container } = daemonSet();
     const file = container.args.find((word) => word.startsWith('--token-file='))?.split('=')[1] ?? '';
