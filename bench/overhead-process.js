@@ -114,10 +114,7 @@ async function empty(names, attach) {
 
 const programIds = () => BpfProgram.list().map(({ id }) => id);
 
-/**
- * Nanoseconds of a run by the kernel's count, of whatever attach() attaches. A round of work goes before what is counted: on a page
- * of a map that nothing has touched yet, a first touch costs microseconds.
- */
+/** Nanoseconds of a run by the kernel's count, of whatever attach() attaches. */
 async function nsPerRun(attach, run, times) {
   const before = new Set(programIds());
   const attachment = await attach();
@@ -125,7 +122,6 @@ async function nsPerRun(attach, run, times) {
     .filter((id) => !before.has(id))
     .map((id) => BpfProgram.fromId(id));
   try {
-    await run(times);
     const earlier = programs.map((program) => program.stats());
     await run(times);
     const later = programs.map((program) => program.stats());
