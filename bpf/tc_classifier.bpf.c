@@ -24,6 +24,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include "tc_classifier.h"
+#include "tc_flows.h"
 
 #define ETH_P_QINQ_OLD 0x9100 /* outer tags before 802.1ad gave them 0x88a8 */
 #define VLAN_TAG 4
@@ -36,11 +37,6 @@
 
 #define UDP_HEADER 8
 #define SCTP_HEADER 12
-
-/* Tests make it one that can be full. */
-#ifndef FLOWS_TYPE
-#define FLOWS_TYPE BPF_MAP_TYPE_LRU_HASH
-#endif
 
 /* Of an interface without one (tun, WireGuard, IP tunnels, PPP) the packet begins with IP. */
 const volatile __u32 ethernet = 1;
@@ -85,20 +81,6 @@ struct extension_header {
 	__be16 offset_flags;
 	__be32 rest;
 };
-
-struct {
-	__uint(type, FLOWS_TYPE);
-	__uint(max_entries, 65536);
-	__type(key, struct flow_key);
-	__type(value, struct flow);
-} flows SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct flow_account);
-} flow_accounts SEC(".maps");
 
 /* Class 0 ingress, class 0 egress, class 1 ingress, and so on. */
 struct {
@@ -378,60 +360,6 @@ static __always_inline void count_class(__u32 class, __u32 direction, const stru
 	}
 }
 
-/*
- * Any CPU may have a packet of the flow at the same moment. The clock is read once in a tick of the kernel's
- * (1 to 10 ms): to read it takes a quarter of what the program takes.
- */
-static __always_inline void add_to_flow(struct flow *flow, const struct class_tally *wire)
-{
-	volatile struct flow *shared = flow;
-	__u64 tick = bpf_jiffies64(), now;
-
-	__sync_fetch_and_add(&flow->packets, wire->packets);
-	__sync_fetch_and_add(&flow->bytes, wire->bytes);
-	if (shared->tick == tick)
-		return;
-	shared->tick = tick;
-	now = bpf_ktime_get_ns();
-	if (shared->last_ns < now)
-		shared->last_ns = now;
-}
-
-static __always_inline void count_flow(const struct flow_key *key, const struct class_tally *wire)
-{
-	struct flow *flow = bpf_map_lookup_elem(&flows, key);
-	struct flow_account *account;
-	struct flow fresh;
-	__u32 row = 0;
-	int refused;
-
-	if (flow) {
-		add_to_flow(flow, wire);
-		return;
-	}
-	fresh.packets = wire->packets;
-	fresh.bytes = wire->bytes;
-	fresh.first_ns = fresh.last_ns = bpf_ktime_get_ns();
-	fresh.tick = bpf_jiffies64();
-	refused = bpf_map_update_elem(&flows, key, &fresh, BPF_NOEXIST);
-	if (refused) { /* another CPU was first, or there is no room */
-		flow = bpf_map_lookup_elem(&flows, key);
-		if (flow) {
-			add_to_flow(flow, wire);
-			return;
-		}
-	}
-	account = bpf_map_lookup_elem(&flow_accounts, &row);
-	if (!account)
-		return;
-	if (refused) {
-		account->missed_packets += wire->packets;
-		account->missed_bytes += wire->bytes;
-	} else {
-		account->created++;
-	}
-}
-
 static __always_inline void mark(struct __sk_buff *skb, __u32 class)
 {
 	/* Or the compiler compares one register and goes on with another, which has no bound to the verifier.
@@ -452,10 +380,8 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 	wire = on_the_wire(skb, &packet);
 	class = classify(&packet);
 	count_class(class, direction, &wire);
-	if (packet.has_flow) {
-		packet.key.direction = direction;
-		count_flow(&packet.key, &wire);
-	}
+	if (packet.has_flow)
+		count_flow(&packet.key, direction, &wire);
 	if (marking && class < TC_CLASSES)
 		mark(skb, class);
 	return TC_ACT_UNSPEC; /* TCX_NEXT is the same number */

@@ -31,26 +31,35 @@ struct flow_key {
 	__be16 source_port;
 	__be16 destination_port;
 	__u8 protocol;
-	__u8 version;
+	__u8 version; /* 4 or 6 */
 	__u8 direction;
 	__u8 zero;
-};
+} __attribute__((aligned(8)));
 
 /* Times of the kernel's monotonic clock, in nanoseconds. */
 struct flow {
+	struct flow_key key; /* its version is 0 where there is no flow */
 	__u64 packets;
 	__u64 bytes;
 	__u64 first_ns;
-	__u64 last_ns; /* of the first packet in the last tick that had one */
-	__u64 tick;
+	__u64 last_ns; /* to within a tick */
+};
+
+#define FLOW_PLACES 16 /* a power of two */
+
+/* Flows whose keys have one hash. To copy it under its lock (BPF_F_LOCK) is to see none half entered. */
+struct flow_set {
+	struct bpf_spin_lock lock;
+	__u32 zero;
+	struct flow places[FLOW_PLACES];
 };
 
 struct flow_account {
-	/* Flows that were entered; less those that are there, as many were evicted. */
-	__u64 created;
-	/* Of flows that the map did not take. */
-	__u64 missed_packets;
-	__u64 missed_bytes;
+	__u64 created; /* flows that were entered, */
+	__u64 evicted; /* and of those that were there, how many made room for them */
+	/* The time that this CPU read last, and in which tick. */
+	__u64 tick;
+	__u64 now_ns;
 };
 
 struct class_mark {

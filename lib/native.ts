@@ -268,7 +268,7 @@ export interface NativeMap {
   updateBatch(keys: Uint8Array, values: Uint8Array, count: number, flags: number): NativeBatchResult;
   deleteBatch(keys: Uint8Array, count: number): NativeBatchResult;
   hasBatch(): boolean;
-  scan(keys: Uint8Array, values: Uint8Array, capacity: number, take: boolean): NativeScan;
+  scan(keys: Uint8Array, values: Uint8Array, capacity: number, take: boolean, lock: boolean): NativeScan;
   reader(options: NativeReaderOptions): NativeReader;
   /** Of struct_ops. */
   attach(): NativeLink;

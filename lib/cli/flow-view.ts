@@ -31,11 +31,11 @@ export class JsonView implements FlowView {
 
   open(): void {}
 
-  show({ time, classes, rates, flows, evicted, missed }: FlowSample): void {
+  show({ time, classes, rates, flows, evicted }: FlowSample): void {
     const { iface, direction, via, top } = this.#subject;
     printJson({
       ...{ time: time.toISOString(), interface: iface, direction, via, classes, rates },
-      ...{ flowCount: flows.length, flows: flows.slice(0, top), evicted, missed },
+      ...{ flowCount: flows.length, flows: flows.slice(0, top), evicted },
     });
   }
 
@@ -145,10 +145,6 @@ export function flowLines(flows: FlowSample['flows']): string[] {
 }
 
 /** `12 flows`, and what was lost of them. */
-export function flowsWords({ flows, evicted, missed }: FlowSample): string {
-  return [
-    plural(flows.length, 'flow'),
-    ...(evicted > 0 ? [`${count(evicted)} evicted`] : []),
-    ...(missed.packets > 0 ? [`${plural(missed.packets, 'packet')} in none`] : []),
-  ].join(', ');
+export function flowsWords({ flows, evicted }: FlowSample): string {
+  return [plural(flows.length, 'flow'), ...(evicted > 0 ? [`${count(evicted)} evicted`] : [])].join(', ');
 }

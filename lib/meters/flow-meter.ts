@@ -24,8 +24,6 @@ export interface FlowSample {
   flows: readonly FlowRow[];
   /** Flows that made room for others. */
   evicted: number;
-  /** Packets whose flow found no room. */
-  missed: Tally;
 }
 
 /** Turns counters into rates. A flow that was not there before began at 0. */
@@ -50,7 +48,7 @@ export class FlowMeter {
   sample(): FlowSample {
     const classes = this.#counters.classes();
     const flows = this.#counters.flows(Number.POSITIVE_INFINITY);
-    const { created, missed } = this.#counters.flowAccount();
+    const { evicted } = this.#counters.flowAccount();
     const at = this.#now();
     const seconds = (at - this.#at) / 1000;
     const before = { classes: this.#classes, flows: this.#flows };
@@ -64,9 +62,7 @@ export class FlowMeter {
       .map((flow) => ({ ...flow, rates: perSecond(flow, sameFlow(before.flows, flow), seconds) }))
       .sort((a, b) => b.rates.bytes - a.rates.bytes || b.bytes - a.bytes);
     const elapsed = (at - this.#start) / 1000;
-    // A flow that came between the two looks is in one of them alone.
-    const evicted = Math.max(created - flows.length, 0);
-    return { time: new Date(), elapsed, classes, rates, flows: rows, evicted, missed };
+    return { time: new Date(), elapsed, classes, rates, flows: rows, evicted };
   }
 }
 

@@ -1,3 +1,4 @@
+import { endianness } from 'node:os';
 import type { TcDirection } from '../tc.ts';
 import { addressWords } from './address.ts';
 
@@ -21,11 +22,11 @@ export interface Flow {
   bytes: number;
   /** When the first packet came: nanoseconds of the kernel's monotonic clock, that of process.hrtime(). */
   firstNs: number;
-  /** When the last one came, to within a tick of the kernel's (1 to 10 ms). */
+  /** When the last one came, or up to a tick of the kernel's (1 to 10 ms) before. */
   lastNs: number;
 }
 
-// struct flow_key of tc_classifier.h.
+// struct flow of tc_classifier.h.
 const SOURCE = 0;
 const DESTINATION = 16;
 const SOURCE_PORT = 32;
@@ -33,6 +34,13 @@ const DESTINATION_PORT = 34;
 const PROTOCOL = 36;
 const VERSION = 37;
 const DIRECTION = 38;
+const PACKETS = 40;
+const BYTES = 48;
+const FIRST_NS = 56;
+const LAST_NS = 64;
+export const FLOW_SIZE = 72;
+
+const LITTLE = endianness() === 'LE';
 const DIRECTIONS: readonly TcDirection[] = ['ingress', 'egress'];
 
 const PROTOCOLS: Readonly<Record<number, string>> = {
@@ -40,19 +48,33 @@ const PROTOCOLS: Readonly<Record<number, string>> = {
   ...{ 51: 'ah', 58: 'icmpv6', 103: 'pim', 112: 'vrrp', 132: 'sctp', 136: 'udplite' },
 };
 
-/** The flow of a row of the map `flows`; `numbers` are packets, bytes, first_ns, last_ns. */
-export function flowOf(key: Uint8Array, numbers: Float64Array): Flow {
-  const view = new DataView(key.buffer, key.byteOffset, key.byteLength);
-  const protocol = view.getUint8(PROTOCOL);
-  const version = view.getUint8(VERSION);
-  const [packets = 0, bytes = 0, firstNs = 0, lastNs = 0] = numbers;
+/** The flow at `at`, a struct flow. */
+export function flowAt(view: DataView, at: number): Flow {
+  const protocol = view.getUint8(at + PROTOCOL);
+  const version = view.getUint8(at + VERSION);
   return {
-    direction: DIRECTIONS[view.getUint8(DIRECTION)] ?? 'ingress',
+    direction: DIRECTIONS[view.getUint8(at + DIRECTION)] ?? 'ingress',
     protocol: PROTOCOLS[protocol] ?? String(protocol),
-    source: addressWords(view, SOURCE, version),
-    sourcePort: view.getUint16(SOURCE_PORT),
-    destination: addressWords(view, DESTINATION, version),
-    destinationPort: view.getUint16(DESTINATION_PORT),
-    ...{ packets, bytes, firstNs, lastNs },
+    source: addressWords(view, at + SOURCE, version),
+    sourcePort: view.getUint16(at + SOURCE_PORT),
+    destination: addressWords(view, at + DESTINATION, version),
+    destinationPort: view.getUint16(at + DESTINATION_PORT),
+    packets: numberAt(view, at + PACKETS),
+    bytes: bytesAt(view, at),
+    firstNs: numberAt(view, at + FIRST_NS),
+    lastNs: numberAt(view, at + LAST_NS),
   };
+}
+
+/** Whether the struct flow at `at` is one. */
+export function hasFlow(values: Uint8Array, at: number): boolean {
+  return values[at + VERSION] !== 0;
+}
+
+export function bytesAt(view: DataView, at: number): number {
+  return numberAt(view, at + BYTES);
+}
+
+function numberAt(view: DataView, at: number): number {
+  return Number(view.getBigUint64(at, LITTLE));
 }

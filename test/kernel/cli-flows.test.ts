@@ -25,7 +25,6 @@ interface Line {
   flowCount: number;
   flows: (Tally & { protocol: string; destinationPort: number; direction: string; rates: Tally })[];
   evicted: number;
-  missed: Tally;
 }
 
 const UDP = frames.udp4(frames.bytes(100));
@@ -104,7 +103,7 @@ it('prints JSON lines: classes, flows and rates of exactly what was sent', async
   cli.child.kill('SIGTERM');
   expect(await cli.ended).toMatchObject({ status: 0, stderr: '' });
   expect(cli.objects.at(-1)).toMatchObject({
-    ...{ interface: veth.b.name, direction: 'both', flowCount: 4, evicted: 0, missed: NOTHING },
+    ...{ interface: veth.b.name, direction: 'both', flowCount: 4, evicted: 0 },
     classes: {
       echo: { ingress: tally(UDP, 700), egress: tally(UDP, 50) },
       web: { ingress: tally(TCP, 300), egress: NOTHING },
