@@ -16,7 +16,7 @@
 
 #define KEY_WORDS (sizeof(struct flow_key) / sizeof(__u64))
 
-/* As many as `flows` has entries. */
+/* As many as `flows` and `flow_fills` have entries. */
 const volatile __u32 flow_sets = 8192;
 /* Odd. Loaded with random ones, or who sends packets could choose them for one set. */
 const volatile __u64 flow_seeds[KEY_WORDS] = {
@@ -29,6 +29,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct flow_set);
 } flows SEC(".maps");
+
+/* How many flows are in a set: who looks for flows need not look at all of `flows`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, __u64);
+} flow_fills SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -49,6 +58,17 @@ static __always_inline __u32 hash_flow(const struct flow_key *key)
 	return (sum ^ sum >> 32) * flow_seeds[0] >> 32;
 }
 
+static __always_inline __u32 set_of(__u32 hash)
+{
+	return (__u64)hash * flow_sets >> 32;
+}
+
+/* What leaves and arrives (lo, a bridge's port) is in two places that are next to each other. */
+static __always_inline __u32 home_of(__u32 hash, __u32 direction)
+{
+	return ((hash << 1) + direction) & (FLOW_PLACES - 1);
+}
+
 static __always_inline int is_flow(const struct flow *flow, const struct flow_key *key)
 {
 	const __u64 *a = (const void *)&flow->key, *b = (const void *)key;
@@ -65,8 +85,8 @@ static __always_inline __u64 about_now(struct flow_account *account)
 	__u64 tick = bpf_jiffies64();
 
 	if (account->tick != tick) {
-		account->tick = tick;
 		account->now_ns = bpf_ktime_get_ns();
+		account->tick = tick;
 	}
 	return account->now_ns;
 }
@@ -114,15 +134,19 @@ static __noinline int find_flow(struct flow_set *set, const struct flow_key *key
 	return 0;
 }
 
-static __noinline int enter_flow(struct flow_set *set, __u32 home, const struct flow_key *key,
+static __noinline int enter_flow(struct flow_set *set, __u32 hash, const struct flow_key *key,
                                  const struct class_tally *wire, struct flow_account *account)
 {
+	__u32 home = home_of(hash, key->direction), index = set_of(hash);
+	__u64 *fill = bpf_map_lookup_elem(&flow_fills, &index);
 	/* The lower bits say which place it is, counted from the home on. */
 	__u64 now = bpf_ktime_get_ns(), quiet_since, first = -1;
 	struct flow *flow;
 	__u32 i;
 	int evicts;
 
+	if (!fill)
+		return 0;
 	bpf_spin_lock(&set->lock);
 	for (i = 0; i < FLOW_PLACES; i++) {
 		flow = &set->places[i];
@@ -139,6 +163,8 @@ static __noinline int enter_flow(struct flow_set *set, __u32 home, const struct 
 	flow = &set->places[(home + first) & (FLOW_PLACES - 1)];
 	evicts = flow->key.version != 0;
 	set_flow(flow, key, wire, now);
+	if (!evicts)
+		++*fill;
 	bpf_spin_unlock(&set->lock);
 	account->created++;
 	account->evicted += evicts;
@@ -147,9 +173,7 @@ static __noinline int enter_flow(struct flow_set *set, __u32 home, const struct 
 
 static __always_inline void count_flow(struct flow_key *key, __u32 direction, const struct class_tally *wire)
 {
-	/* What leaves and arrives (lo, a bridge's port) is in two places that are next to each other. */
-	__u32 hash = hash_flow(key), home = ((hash << 1) + direction) & (FLOW_PLACES - 1), row = 0;
-	__u32 index = (__u64)hash * flow_sets >> 32;
+	__u32 hash = hash_flow(key), index = set_of(hash), row = 0;
 	struct flow_account *account = bpf_map_lookup_elem(&flow_accounts, &row);
 	struct flow_set *set = bpf_map_lookup_elem(&flows, &index);
 	struct flow *flow;
@@ -159,13 +183,13 @@ static __always_inline void count_flow(struct flow_key *key, __u32 direction, co
 		return;
 	key->direction = direction;
 	now = about_now(account);
-	flow = &set->places[home];
+	flow = &set->places[home_of(hash, direction)];
 	if (is_flow(flow, key)) {
 		add_to_flow(flow, wire, now);
 		return;
 	}
 	if (!find_flow(set, key, wire, now))
-		enter_flow(set, home, key, wire, account);
+		enter_flow(set, hash, key, wire, account);
 }
 
 #endif

@@ -23,11 +23,12 @@ export class MapAccess {
     map: NativeMap,
     { keySize, slotSize }: MapSizes,
     Memory: typeof ArrayBuffer | typeof SharedArrayBuffer,
+    lock = false,
   ) {
     this.key = new Uint8Array(new Memory(keySize));
     this.slot = new Uint8Array(new Memory(slotSize));
     this.#keyNumber = keySize === 4 ? new Uint32Array(this.key.buffer) : undefined;
-    this.native = map.bind(this.key, this.slot);
+    this.native = map.bind(this.key, this.slot, lock);
     this.#number = this.native.number;
   }
 

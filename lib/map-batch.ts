@@ -9,8 +9,6 @@ export interface BatchOptions {
   capacity?: number;
   /** Remove what is read (kernel 5.6 for hashes; arrays cannot). */
   take?: boolean;
-  /** Copy each value under its `struct bpf_spin_lock` (BPF_F_LOCK), so that none is seen half written. Default false. */
-  lock?: boolean;
 }
 
 const DEFAULT_CAPACITY = 4096;
@@ -39,11 +37,9 @@ export class BatchReader implements Disposable {
   #values: Bytes;
 
   /** @internal */
-  constructor(map: BpfMap, { capacity, take = false, lock = false }: BatchOptions = {}) {
-    for (const [name, flag] of Object.entries({ take, lock })) {
-      if (typeof flag !== 'boolean') {
-        throw new TypeError(`Expected a boolean for ${name} but received ${typeof flag}`);
-      }
+  constructor(map: BpfMap, { capacity, take = false }: BatchOptions = {}) {
+    if (typeof take !== 'boolean') {
+      throw new TypeError(`Expected a boolean for take but received ${typeof take}`);
     }
     if (capacity !== undefined && !(Number.isInteger(capacity) && capacity >= 1 && capacity < 2 ** 31)) {
       throw new RangeError(`Expected an integer from 1 to 2147483647 for capacity but received ${capacity}`);
@@ -55,7 +51,7 @@ export class BatchReader implements Disposable {
     this.#keys = this.#array(this.keyStride);
     this.#values = this.#array(this.valueStride);
     try {
-      this.#native = map.native.scan(this.#keys, this.#values, this.#capacity, take, lock);
+      this.#native = map.native.scan(this.#keys, this.#values, this.#capacity, take);
     } catch (error) {
       throw map.failure('read', error);
     }
@@ -77,7 +73,7 @@ export class BatchReader implements Disposable {
    * The next rows; 0 at the end. Where one bucket of a hash holds more than the capacity, the arrays are made anew, twice
    * as large.
    *
-   * @throws EbpfMapError what the kernel says; EINVAL with `lock` where the values have none
+   * @throws EbpfMapError what the kernel says
    * @throws EbpfStateError after close(), of it or of the map
    */
   next(): number {

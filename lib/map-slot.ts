@@ -1,6 +1,12 @@
 import type { Bytes } from './map.ts';
 import type { MapAccess } from './map-access.ts';
 
+/** How a slot is read. */
+export interface SlotOptions {
+  /** Copy the value under its `struct bpf_spin_lock` (BPF_F_LOCK): whole, as programs that take it change it. Default false. */
+  lock?: boolean;
+}
+
 /**
  * One hot key: its memory is bound once, so that reading and writing take no argument and make no garbage.
  *
@@ -28,7 +34,7 @@ export class MapSlot {
   /**
    * Reads the value at `key`, and tells whether it was there.
    *
-   * @throws EbpfMapError as BpfMap.getInto(); EbpfStateError after the map's close()
+   * @throws EbpfMapError as BpfMap.getInto(), EINVAL with `lock` where the values have none; EbpfStateError after the map's close()
    */
   read(): boolean {
     try {

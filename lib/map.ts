@@ -8,7 +8,7 @@ import { createMap } from './map-create.ts';
 import { mapFailure, mapWords } from './map-failure.ts';
 import { MapReader, type ReaderOptions } from './map-reader.ts';
 import { checkShape } from './map-shape.ts';
-import { MapSlot } from './map-slot.ts';
+import { MapSlot, type SlotOptions } from './map-slot.ts';
 import { type NativeBatchResult, type NativeMap, native } from './native.ts';
 import { byIdFailure, openId, openPin, pin, unpin } from './pin.ts';
 import type { BpfProgram } from './program.ts';
@@ -321,13 +321,17 @@ export class BpfMap implements Disposable {
    * One hot key, with memory of its own that is bound to it once.
    *
    * @param key where to begin; default: a key of zeros
+   * @throws TypeError for an option that cannot be
    * @example
    * const slot = map.slot(2);
    * const counter = new BigUint64Array(slot.value.buffer);
    * if (slot.read()) console.log(counter[0]);
    */
-  slot(key?: Key): MapSlot {
-    const access = this.#bind(SharedArrayBuffer);
+  slot(key?: Key, { lock = false }: SlotOptions = {}): MapSlot {
+    if (typeof lock !== 'boolean') {
+      throw new TypeError(`Expected a boolean for lock but received ${typeof lock}`);
+    }
+    const access = this.#bind(SharedArrayBuffer, lock);
     if (key !== undefined) access.putKey(key);
     return new MapSlot(access, (verb, error) => this.failure(verb, error));
   }
@@ -591,9 +595,9 @@ export class BpfMap implements Disposable {
     return this.#access;
   }
 
-  #bind(Memory: typeof ArrayBuffer | typeof SharedArrayBuffer): MapAccess {
+  #bind(Memory: typeof ArrayBuffer | typeof SharedArrayBuffer, lock = false): MapAccess {
     try {
-      return new MapAccess(this.native, this, Memory);
+      return new MapAccess(this.native, this, Memory, lock);
     } catch (error) {
       throw this.failure('open', error);
     }

@@ -264,11 +264,11 @@ export interface NativeMap {
   countKeys(): number;
   members(): NativeMember[];
   memory(): ArrayBuffer;
-  bind(key: Uint8Array, value: Uint8Array): NativeMapAccess;
+  bind(key: Uint8Array, value: Uint8Array, lock: boolean): NativeMapAccess;
   updateBatch(keys: Uint8Array, values: Uint8Array, count: number, flags: number): NativeBatchResult;
   deleteBatch(keys: Uint8Array, count: number): NativeBatchResult;
   hasBatch(): boolean;
-  scan(keys: Uint8Array, values: Uint8Array, capacity: number, take: boolean, lock: boolean): NativeScan;
+  scan(keys: Uint8Array, values: Uint8Array, capacity: number, take: boolean): NativeScan;
   reader(options: NativeReaderOptions): NativeReader;
   /** Of struct_ops. */
   attach(): NativeLink;

@@ -117,7 +117,7 @@ void DefineAccessFunctions(Napi::Env env, Napi::Object exports)
 	AddTableFunction(exports, "lookupBound", Lookup, Addon::Of(env).accesses().get());
 }
 
-// bind(key, value): the functions of one key's and one slot's memory.
+// bind(key, value, lock): the functions of one key's and one slot's memory.
 Napi::Value Map::Bind(const Napi::CallbackInfo &info)
 {
 	Napi::Env env = info.Env();
@@ -130,6 +130,7 @@ Napi::Value Map::Bind(const Napi::CallbackInfo &info)
 		return env.Undefined();
 	access->lookup.attr.key = reinterpret_cast<uintptr_t>(access->key_pointer());
 	access->lookup.attr.value = reinterpret_cast<uintptr_t>(access->value.bytes());
+	access->lookup.attr.flags = ReadFlag(env, info[2]) ? BPF_F_LOCK : 0;
 	Napi::Object result = Napi::Object::New(env);
 	result.Set("number", access->number);
 	AddFunction(result, "update", Update, access);

@@ -5,7 +5,6 @@
 #include "map_walk.h"
 
 #include <cerrno>
-#include <linux/bpf.h>
 
 namespace node_ebpf
 {
@@ -14,8 +13,8 @@ namespace
 {
 
 struct Scanner {
-	Scanner(std::shared_ptr<MapState> state, bool batch, bool take, uint64_t flags)
-	    : map(std::move(state)), walk(map->shape, batch, take, flags)
+	Scanner(std::shared_ptr<MapState> state, bool batch, bool take)
+	    : map(std::move(state)), walk(map->shape, batch, take)
 	{
 	}
 
@@ -80,15 +79,14 @@ Napi::Value Map::HasBatch(const Napi::CallbackInfo &info)
 	return Napi::Boolean::New(info.Env(), node_ebpf::HasBatch(fd()));
 }
 
-// scan(keys, values, capacity, take, lock): { via, next, rebind, rewind }
+// scan(keys, values, capacity, take): { via, next, rebind, rewind }
 Napi::Value Map::Scan(const Napi::CallbackInfo &info)
 {
 	Napi::Env env = info.Env();
 	if (!open())
 		return ThrowClosed(env, "map");
 	bool batch = node_ebpf::HasBatch(fd());
-	uint64_t flags = ReadFlag(env, info[4]) ? BPF_F_LOCK : 0;
-	auto scan = std::make_shared<Scanner>(state_, batch, ReadFlag(env, info[3]), flags);
+	auto scan = std::make_shared<Scanner>(state_, batch, ReadFlag(env, info[3]));
 	const napi_value arguments[3] = {info[0], info[1], info[2]};
 	if (!BindRows(env, scan.get(), arguments))
 		return env.Undefined();

@@ -27,8 +27,8 @@ bool HasBatch(int fd)
 	return bpf_map_lookup_batch(fd, nullptr, nothing, nothing, nothing, &count, &opts) != -kNotSupported;
 }
 
-MapWalk::MapWalk(const MapShape &shape, bool batch, bool take, uint64_t flags)
-    : shape_(shape), batch_(batch), take_(take), flags_(flags), cursor_(std::max<size_t>(shape.key_size, 8)),
+MapWalk::MapWalk(const MapShape &shape, bool batch, bool take)
+    : shape_(shape), batch_(batch), take_(take), cursor_(std::max<size_t>(shape.key_size, 8)),
       next_(cursor_.size())
 {
 }
@@ -62,7 +62,6 @@ int MapWalk::Next(int fd, uint8_t *keys, uint8_t *values, uint32_t capacity, uin
 int MapWalk::NextBatch(int fd, uint8_t *keys, uint8_t *values, uint32_t capacity, uint32_t *count)
 {
 	Zeroed<struct bpf_map_batch_opts> opts;
-	opts.elem_flags = flags_;
 	while (*count < capacity) {
 		uint32_t rows = capacity - *count;
 		void *in = started_ ? cursor_.data() : nullptr;
@@ -91,8 +90,8 @@ int MapWalk::NextIndices(int fd, uint8_t *keys, uint8_t *values, uint32_t capaci
 {
 	while (*count < capacity && steps_ < shape_.max_entries) {
 		uint32_t index = static_cast<uint32_t>(steps_++);
-		uint8_t *value = values + static_cast<size_t>(*count) * shape_.slot_size;
-		int error = bpf_map_lookup_elem_flags(fd, &index, value, flags_);
+		int error = bpf_map_lookup_elem(fd, &index,
+		                                values + static_cast<size_t>(*count) * shape_.slot_size);
 		if (error && error != -ENOENT)
 			return error;
 		if (error)
@@ -126,8 +125,8 @@ int MapWalk::NextKeys(int fd, uint8_t *keys, uint8_t *values, uint32_t capacity,
 		if (!IsArray() &&
 		    !seen_.emplace(reinterpret_cast<char *>(cursor_.data()), shape_.key_size).second)
 			continue;
-		error = take_ ? bpf_map_lookup_and_delete_elem_flags(fd, cursor_.data(), value, flags_)
-		              : bpf_map_lookup_elem_flags(fd, cursor_.data(), value, flags_);
+		error = take_ ? bpf_map_lookup_and_delete_elem(fd, cursor_.data(), value)
+		              : bpf_map_lookup_elem(fd, cursor_.data(), value);
 		if (error == -ENOENT)
 			continue;
 		if (error)

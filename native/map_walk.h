@@ -17,8 +17,8 @@ bool HasBatch(int fd);
 class MapWalk
 {
 public:
-	// `take` removes what it reads. `flags` are those of a lookup (BPF_F_LOCK).
-	MapWalk(const MapShape &shape, bool batch, bool take, uint64_t flags = 0);
+	// `take` removes what it reads.
+	MapWalk(const MapShape &shape, bool batch, bool take);
 
 	// Up to `capacity` rows into `keys` and `values`; `*count` of 0 is the end. -ENOSPC: a bucket of the
 	// hash holds more than `capacity`, and nothing was read.
@@ -35,7 +35,6 @@ private:
 	MapShape shape_;
 	bool batch_;
 	bool take_;
-	uint64_t flags_;
 	bool started_ = false;
 	bool done_ = false;
 	uint64_t steps_ = 0;

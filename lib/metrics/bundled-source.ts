@@ -117,7 +117,9 @@ function lookAtFlows(sheet: Sheet, classifier: TcClassifier, iface: string, top:
     sheet.add(FAMILIES.flowBytes, labels, flow.bytes);
   }
   sheet.leaveOut(FAMILIES.flowBytes, flows.length - top);
-  sheet.add(FAMILIES.flowsCreated, { interface: iface }, classifier.flowAccount().created);
+  const { created, evicted } = classifier.flowAccount();
+  sheet.add(FAMILIES.flowsCreated, { interface: iface }, created);
+  sheet.add(FAMILIES.flowsEvicted, { interface: iface }, evicted);
   return flows.length;
 }
 

@@ -123,4 +123,5 @@ export const FAMILIES = {
     ...['interface', 'class', 'direction'],
   ),
   flowsCreated: counter('ebpf_flows_created_total', 'Flows that began', 'interface'),
+  flowsEvicted: counter('ebpf_flows_evicted_total', 'Flows that made room for others', 'interface'),
 } as const satisfies Record<string, FamilyInfo>;

@@ -1,12 +1,11 @@
 import { randomFillSync } from 'node:crypto';
 import type { BpfMap } from '../map.ts';
-import type { BatchReader } from '../map-batch.ts';
+import type { MapSlot } from '../map-slot.ts';
 import { bytesAt, FLOW_SIZE, type Flow, flowAt, hasFlow } from './flow.ts';
 
 // struct flow_set of tc_classifier.h.
 const PLACES = 16;
 const FIRST_PLACE = 8;
-const SETS_AT_ONCE = 512;
 const SEEDS = 5; // a word of struct flow_key has one
 
 /** So many of them hold `flows`, or a few more. */
@@ -14,13 +13,23 @@ export function setsFor(flows: number): number {
   return Math.ceil(flows / PLACES);
 }
 
-/** Looks at all sets of flows, over and over, in memory that stays the same. */
+/** For `flow_seeds`. */
+export function randomSeeds(): Uint8Array {
+  const numbers = randomFillSync(new BigUint64Array(SEEDS));
+  return new Uint8Array(numbers.map((number) => number | 1n).buffer);
+}
+
+/** The maps `flows` and `flow_fills` of tc_classifier, for who looks at them over and over. */
 export class FlowTable {
-  readonly #sets: BatchReader;
+  readonly #set: MapSlot;
+  readonly #index: Uint32Array;
+  readonly #fills: BpfMap;
   #rows = new DataView(new ArrayBuffer(64 * FLOW_SIZE));
 
-  constructor(sets: BpfMap) {
-    this.#sets = sets.batch({ capacity: Math.min(sets.maxEntries, SETS_AT_ONCE), lock: true });
+  constructor(sets: BpfMap, fills: BpfMap) {
+    this.#set = sets.slot(0, { lock: true });
+    this.#index = new Uint32Array(this.#set.key.buffer);
+    this.#fills = fills;
   }
 
   /** The flows of the most bytes, the largest first. */
@@ -34,22 +43,17 @@ export class FlowTable {
       .map((row) => flowAt(rows, row * FLOW_SIZE));
   }
 
-  close(): void {
-    this.#sets.close();
-  }
-
   /** Packs the places that have a flow; how many those are. */
   #read(): number {
-    const sets = this.#sets;
+    const { value } = this.#set;
+    const fills = new Uint32Array(this.#fills.memory()); // two of them for each set
     let rows = 0;
-    sets.rewind();
-    for (let count = sets.next(); count > 0; count = sets.next()) {
-      const { values, valueStride } = sets;
-      for (let set = 0; set < count; set++) {
-        for (let place = 0; place < PLACES; place++) {
-          const at = set * valueStride + FIRST_PLACE + place * FLOW_SIZE;
-          if (hasFlow(values, at)) this.#keep(values.subarray(at, at + FLOW_SIZE), rows++);
-        }
+    for (let half = 0; half < fills.length; half++) {
+      if (fills[half] === 0) continue;
+      this.#index[0] = half >> 1;
+      this.#set.read();
+      for (let at = FIRST_PLACE; at < value.length; at += FLOW_SIZE) {
+        if (hasFlow(value, at)) this.#keep(value.subarray(at, at + FLOW_SIZE), rows++);
       }
     }
     return rows;
@@ -64,10 +68,4 @@ export class FlowTable {
     }
     new Uint8Array(this.#rows.buffer).set(flow, row * FLOW_SIZE);
   }
-}
-
-/** For `flow_seeds`. */
-export function randomSeeds(): Uint8Array {
-  const numbers = randomFillSync(new BigUint64Array(SEEDS));
-  return new Uint8Array(numbers.map((number) => number | 1n).buffer);
 }

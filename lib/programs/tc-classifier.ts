@@ -80,7 +80,7 @@ export class TcClassifier implements Disposable {
     this.links = links;
     this.classNames = classNames;
     this.classReader = object.map('classes').reader({ fields: TALLY });
-    this.#flows = new FlowTable(object.map('flows'));
+    this.#flows = new FlowTable(object.map('flows'), object.map('flow_fills'));
     this.#accountReader = object.map('flow_accounts').reader({ fields: ACCOUNT });
   }
 
@@ -109,6 +109,7 @@ export class TcClassifier implements Disposable {
       },
       maps: {
         flows: { maxEntries: flowSets },
+        flow_fills: { maxEntries: flowSets },
         classes: { maxEntries: 2 * classes.length },
         class_rules: { maxEntries: Math.max(count, 1) },
       },
@@ -184,7 +185,6 @@ export class TcClassifier implements Disposable {
 
   /** Detaches and unloads. Idempotent. */
   close(): void {
-    this.#flows.close();
     this.#object.close();
   }
 

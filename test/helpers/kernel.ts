@@ -115,7 +115,16 @@ const OUR_NAMES: ReadonlySet<string> = new Set([
   ...['xdp_counter', 'packet_counters'],
   ...['odd_value', 'odd_array', 'odd_percpu_hash', 'odd_hash'],
   ...['tc_count', 'tc_frames'],
-  ...['tc_ingress', 'tc_egress', 'flows', 'flow_accounts', 'classes', 'class_rules', 'tc_class.rodata'],
+  ...[
+    'tc_ingress',
+    'tc_egress',
+    'flows',
+    'flow_accounts',
+    'flow_fills',
+    'classes',
+    'class_rules',
+    'tc_class.rodata',
+  ],
   ...['raw_enter', 'btf_enter', 'tp_enter', 'probe', 'unattached', 'hits'],
   ...[
     'answering',

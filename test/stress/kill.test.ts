@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { EbpfLoader } from '../../lib/index.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { type Child, endChildren, runModule } from '../helpers/child.ts';
+import { LONG } from '../helpers/extent.ts';
 import { udp4 } from '../helpers/frames.ts';
 import {
   assertNothingLeft,
@@ -22,8 +23,8 @@ import { seedOf, xorshift } from '../helpers/random.ts';
 import { sendFrames } from '../helpers/send.ts';
 import { countedBy, filtersOf, qdiscOf, tcxOf } from '../helpers/tc.ts';
 
-const KILLS = 200;
-const PINNED_KILLS = 60;
+const KILLS = LONG ? 200 : 80;
+const PINNED_KILLS = LONG ? 60 : 24;
 const FLOOD = 1000;
 const LANES = 4;
 

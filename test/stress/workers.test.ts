@@ -1,12 +1,13 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { endChildren, LIBRARY, runModule } from '../helpers/child.ts';
+import { LONG } from '../helpers/extent.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds, untilGone, xdpOf } from '../helpers/kernel.ts';
 import { createNetns, type Netns } from '../helpers/netns.ts';
 import { shippedObject, testObject } from '../helpers/objects.ts';
 import { seedOf, xorshift } from '../helpers/random.ts';
 import { filtersOf, tcxOf } from '../helpers/tc.ts';
 
-const WORKERS = 500;
+const WORKERS = LONG ? 500 : 200;
 /** At a time, each with a veth pair of its own: a hook that a dead one still held would be EBUSY to the next. */
 const LANES = 4;
 const MIB = 1024 * 1024;
