@@ -9,9 +9,9 @@ import { median, ratio } from './measure.js';
 
 const [, , work, extent] = process.argv;
 const ROUNDS = extent === 'quick' ? 3 : 9;
-// A second: the first runs after an attachment take ten times as long as later ones (code and maps are in no cache), and weigh as
-// they do where a program stays.
-const SLICE_NS = extent === 'quick' ? 2e6 : 1e9;
+// The work of a turn takes two to four times as long, some tens of thousands of events: the first after an attachment cost ten times
+// what later ones do (code and maps are in no cache), and weigh here as they do where a program stays.
+const SLICE_NS = extent === 'quick' ? 2e6 : 250e6;
 process.stdin.on('end', () => process.exit()).resume();
 
 const EMPTY = new URL('../build/test-bpf/empty.bpf.o', import.meta.url);
