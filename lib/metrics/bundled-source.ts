@@ -38,16 +38,14 @@ export class BundledSource implements Source {
     const { object, attachments, iface = '', name } = this.#bundled;
     addPrograms(sheet, Object.values(object.programs));
     for (const { type, link } of attachments) addAttached(sheet, iface, type, link);
-    const holds = (map: string, entries: number) => {
-      const { id, maxEntries } = object.map(map);
-      counted.set(id, entries);
-      sheet.add(FAMILIES.mapEntries, { program: name, map }, entries);
-      sheet.add(FAMILIES.mapMaxEntries, { program: name, map }, maxEntries);
-    };
     if (program instanceof XdpCounter) lookAtPackets(sheet, program, iface);
     else if (program instanceof XdpGuard) lookAtGuard(sheet, program, iface);
-    else if (program instanceof TcClassifier) holds('flows', lookAtFlows(sheet, program, iface, this.#flows));
-    else if (program instanceof SyscallLatency) lookAtSyscalls(sheet, program);
+    else if (program instanceof TcClassifier) {
+      const flows = lookAtFlows(sheet, program, iface, this.#flows);
+      counted.set(object.map('flows').id, flows);
+      sheet.add(FAMILIES.mapEntries, { program: name, map: 'flows' }, flows);
+      sheet.add(FAMILIES.mapMaxEntries, { program: name, map: 'flows' }, program.maxFlows);
+    } else if (program instanceof SyscallLatency) lookAtSyscalls(sheet, program);
     else lookAtNet(sheet, program);
   }
 

@@ -13,6 +13,10 @@ export function setsFor(flows: number): number {
   return Math.ceil(flows / PLACES);
 }
 
+export function flowsIn(sets: number): number {
+  return sets * PLACES;
+}
+
 /** For `flow_seeds`. */
 export function randomSeeds(): Uint8Array {
   const numbers = randomFillSync(new BigUint64Array(SEEDS));

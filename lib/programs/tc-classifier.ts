@@ -5,7 +5,7 @@ import type { TcDirection, TcLink, TcOptions } from '../tc.ts';
 import { keepBundled } from './bundled.ts';
 import { type ClassRule, markBytes, ruleTable } from './class-rules.ts';
 import type { Flow } from './flow.ts';
-import { FlowTable, randomSeeds, setsFor } from './flow-table.ts';
+import { FlowTable, flowsIn, randomSeeds, setsFor } from './flow-table.ts';
 import type { Tally } from './xdp-counter.ts';
 
 const OBJECT = new URL('../../dist/bpf/tc_classifier.bpf.o', import.meta.url);
@@ -71,6 +71,8 @@ export class TcClassifier implements Disposable {
    * over the CPUs. close() closes it.
    */
   readonly classReader: MapReader;
+  /** How many flows there is room for. */
+  readonly maxFlows: number;
   readonly #flows: FlowTable;
   readonly #accountReader: MapReader;
   readonly #object: BpfObject;
@@ -80,6 +82,7 @@ export class TcClassifier implements Disposable {
     this.links = links;
     this.classNames = classNames;
     this.classReader = object.map('classes').reader({ fields: TALLY });
+    this.maxFlows = flowsIn(object.map('flows').maxEntries);
     this.#flows = new FlowTable(object.map('flows'), object.map('flow_fills'));
     this.#accountReader = object.map('flow_accounts').reader({ fields: ACCOUNT });
   }

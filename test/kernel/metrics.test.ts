@@ -104,6 +104,9 @@ describe('bundled programs', () => {
     expect(most).toMatchObject({ protocol: 'udp', packets: 50 });
     expect([...named(samples, 'ebpf_flow_packets_total').values()]).toEqual([50]);
     expect(samples.get('ebpf_map_entries{program="tc_classifier",map="flows"}')).toBe(flows.length);
+    expect(samples.get('ebpf_map_max_entries{program="tc_classifier",map="flows"}')).toBe(131_072);
+    expect(samples.get(`ebpf_flows_created_total{interface="${world.iface}"}`)).toBe(flows.length);
+    expect(samples.get(`ebpf_flows_evicted_total{interface="${world.iface}"}`)).toBe(0);
     expect(samples.get('ebpf_series_left_out_total{metric="ebpf_flow_bytes_total"}')).toBe(flows.length - 1);
   });
 

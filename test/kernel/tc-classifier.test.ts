@@ -421,6 +421,7 @@ test('more flows than there is room for: classes stay exact, the oldest flows go
   await send(batches, 'ingress', 0);
   expect(classifier.classes().other?.ingress).toEqual(sum(batches));
   const flows = classifier.flows(Number.POSITIVE_INFINITY);
+  expect(classifier.maxFlows).toBe(304);
   // 300, in whole sets. Of every set so many flows came that it is full.
   expect(flows).toHaveLength(304);
   expect(classifier.flowAccount()).toEqual({ created: 2_000, evicted: 2_000 - 304 });
