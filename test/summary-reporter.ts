@@ -1,4 +1,5 @@
-// Says how a run went in one plain line, the very last of its output: .ci/run adds these up.
+// Says how a run went in one plain line, the very last of its output: .ci/run adds these up. Where scripts/test does, into a file.
+import { appendFileSync } from 'node:fs';
 import type { Reporter, SerializedError, TestModule, TestSuite } from 'vitest/node';
 
 export default class SummaryReporter implements Reporter {
@@ -16,7 +17,10 @@ export default class SummaryReporter implements Reporter {
     }
     // Vitest prints more after this call; at exit nothing follows.
     process.once('exit', () => {
-      console.log(`${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);
+      const line = `${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`;
+      const { NODE_EBPF_TEST_SUMMARY: file } = process.env;
+      if (file) appendFileSync(file, `${line}\n`);
+      else console.log(line);
     });
   }
 }
