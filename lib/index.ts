@@ -39,7 +39,7 @@ export { type BatchOptions, BatchReader } from './map-batch.ts';
 export { MapFlags } from './map-create.ts';
 export { MapReader, type ReaderOptions, type ReadPath } from './map-reader.ts';
 export { MapSampler, type SamplerOptions } from './map-sampler.ts';
-export { MapSlot } from './map-slot.ts';
+export { MapSlot, type SlotOptions } from './map-slot.ts';
 export type { NetfilterOptions } from './netfilter.ts';
 export { BpfObject, loadObject, loadObjectSync, type Schema } from './object.ts';
 export type { PerfEventOptions } from './perf-event.ts';
