@@ -7,13 +7,12 @@ if (node) process.execPath = node;
 /** scripts/test-workers: every test file in a worker thread, where Node's V8 flags are the process's own. */
 const threads = process.env.NODE_EBPF_TEST_THREADS === '1';
 /**
- * Without the tests of what the library does in processes of its own, the command line's most of all: those are the same
- * whichever thread looks on, and call into the addon as other tests do in theirs.
+ * Without the tests that run nothing of the library but processes of its own: those are the same whichever thread looks on, and call
+ * into the addon as other tests do in theirs.
  */
 const inProcess = process.env.NODE_EBPF_TEST_IN_PROCESS === '1';
 const outside = [
-  ...['test/unit/cli.test.ts', 'test/kernel/{cli,cli-*,docs,docs-*,deploy,serve}.test.ts'],
-  ...['test/kernel/drop-privileges.test.ts', 'test/kernel/semantics/crash.test.ts'],
+  'test/kernel/{cli,cli-doctor,cli-flows,cli-latency,cli-net,docs,docs-commands,drop-privileges}.test.ts',
 ];
 /** Everything takes that many times longer: the sanitizer's factor, or that of an emulated processor (scripts/test-vm). */
 const slowness = Number(process.env.NODE_EBPF_TEST_SLOWNESS ?? (node ? 4 : 1));

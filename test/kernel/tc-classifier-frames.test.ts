@@ -496,6 +496,6 @@ testWith('verified instructions')('costs the verifier no more than it did', () =
   for (const name of ['tc_ingress', 'tc_egress']) {
     const { verifiedInstructions } = object.program(name).stats();
     expect(verifiedInstructions).toBeGreaterThan(0);
-    expect(verifiedInstructions).toBeLessThan(50_000);
+    expect(verifiedInstructions).toBeLessThan(15_000);
   }
 });
