@@ -120,24 +120,22 @@ static __always_inline void set_flow(struct flow *flow, const struct flow_key *k
 }
 
 /* In another place than its home. */
-static __noinline int find_flow(struct flow_set *set, const struct flow_key *key,
-                                const struct class_tally *wire, __u64 now)
+static __always_inline int find_flow(struct flow_set *set, const struct flow_account *account)
 {
 	for (__u32 i = 0; i < FLOW_PLACES; i++) {
 		struct flow *flow = &set->places[i];
 
-		if (is_flow(flow, key)) {
-			add_to_flow(flow, wire, now);
+		if (is_flow(flow, &account->key)) {
+			add_to_flow(flow, &account->wire, account->now_ns);
 			return 1;
 		}
 	}
 	return 0;
 }
 
-static __noinline int enter_flow(struct flow_set *set, __u32 hash, const struct flow_key *key,
-                                 const struct class_tally *wire, struct flow_account *account)
+static __always_inline void enter_flow(struct flow_set *set, struct flow_account *account)
 {
-	__u32 home = home_of(hash, key->direction), index = set_of(hash);
+	__u32 index = set_of(account->hash), home = home_of(account->hash, account->key.direction);
 	__u64 *fill = bpf_map_lookup_elem(&flow_fills, &index);
 	/* The lower bits say which place it is, counted from the home on. */
 	__u64 now = bpf_ktime_get_ns(), quiet_since, first = -1;
@@ -146,14 +144,14 @@ static __noinline int enter_flow(struct flow_set *set, __u32 hash, const struct 
 	int evicts;
 
 	if (!fill)
-		return 0;
+		return;
 	bpf_spin_lock(&set->lock);
 	for (i = 0; i < FLOW_PLACES; i++) {
 		flow = &set->places[i];
-		if (is_flow(flow, key)) { /* another CPU was first */
-			add_to_flow(flow, wire, now);
+		if (is_flow(flow, &account->key)) { /* another CPU was first */
+			add_to_flow(flow, &account->wire, now);
 			bpf_spin_unlock(&set->lock);
-			return 0;
+			return;
 		}
 		quiet_since = flow->key.version ? flow->last_ns : 0;
 		quiet_since = (quiet_since & ~(FLOW_PLACES - 1ULL)) + ((i - home) & (FLOW_PLACES - 1));
@@ -162,13 +160,12 @@ static __noinline int enter_flow(struct flow_set *set, __u32 hash, const struct 
 	}
 	flow = &set->places[(home + first) & (FLOW_PLACES - 1)];
 	evicts = flow->key.version != 0;
-	set_flow(flow, key, wire, now);
+	set_flow(flow, &account->key, &account->wire, now);
 	if (!evicts)
 		++*fill;
 	bpf_spin_unlock(&set->lock);
 	account->created++;
 	account->evicted += evicts;
-	return 0;
 }
 
 static __always_inline void count_flow(struct flow_key *key, __u32 direction, const struct class_tally *wire)
@@ -188,8 +185,12 @@ static __always_inline void count_flow(struct flow_key *key, __u32 direction, co
 		add_to_flow(flow, wire, now);
 		return;
 	}
-	if (!find_flow(set, key, wire, now))
-		enter_flow(set, hash, key, wire, account);
+	account->hash = hash;
+	account->key = *key;
+	account->wire = *wire;
+	barrier();
+	if (!find_flow(set, account))
+		enter_flow(set, account);
 }
 
 #endif
