@@ -60,7 +60,7 @@ struct flow_account {
 	/* The time that this CPU read last, and in which tick. */
 	__u64 tick;
 	__u64 now_ns;
-	/* The packet in hand, where its flow is not at home. */
+	/* Of the packet in hand, where its flow is not at home. */
 	struct flow_key key;
 	struct class_tally wire;
 	__u64 hash;

@@ -185,6 +185,11 @@ static __always_inline void count_flow(struct flow_key *key, __u32 direction, co
 		add_to_flow(flow, wire, now);
 		return;
 	}
+	/*
+	 * Read from a map these are the same to the verifier whatever packet it follows, so it goes once
+	 * through what comes now. In subprograms it would not: before 6.3 no two ways into one are the same
+	 * to it.
+	 */
 	account->hash = hash;
 	account->key = *key;
 	account->wire = *wire;
