@@ -187,8 +187,7 @@ static __always_inline void count_flow(struct flow_key *key, __u32 direction, co
 	}
 	/*
 	 * Read from a map these are the same to the verifier whatever packet it follows, so it goes once
-	 * through what comes now. In subprograms it would not: before 6.3 no two ways into one are the same
-	 * to it.
+	 * through what comes now. No subprogram: 6.1's verifier finds fewer states alike where there is one.
 	 */
 	account->hash = hash;
 	account->key = *key;
