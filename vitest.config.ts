@@ -47,11 +47,7 @@ const shipped = [{ find: /^(?:\.\.\/)+lib\/(.+)\.ts$/, replacement: `${root}dist
 
 export default defineConfig({
   test: {
-    reporters: [
-      'default',
-      ...(process.env.NODE_EBPF_COVERAGE ? ['./test/coverage-reporter.ts'] : []),
-      './test/summary-reporter.ts',
-    ],
+    reporters: ['default', './test/summary-reporter.ts'],
     projects: suites.map(({ name, order, seconds, serial }) => ({
       resolve: { alias: shipped },
       test: {

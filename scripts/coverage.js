@@ -1,54 +1,28 @@
-// Coverage of lib/ by everything that a run starts: vitest's own processes, the CLI, child processes and worker threads. Node
-// writes down what V8 counted (NODE_V8_COVERAGE), per file of dist/, and the source maps lead from there to lib/.
-//
-// NODE_EBPF_COVERAGE is the least percentage of lines and of branches: scripts/test sets it for a run of everything.
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, relative, resolve } from 'node:path';
+// coverage.js FOLDER LEAST: coverage of lib/ by everything that runs of tests start: vitest's own processes, the CLI, child processes
+// and worker threads. Node writes down what V8 counted, per file of dist/, into FOLDER (NODE_V8_COVERAGE), and the source maps lead
+// from there to lib/. LEAST is the least percentage of lines and of branches.
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { mergeProcessCovs, type ProcessCov } from '@bcoe/v8-coverage';
+import { mergeProcessCovs } from '@bcoe/v8-coverage';
 import convert from 'ast-v8-to-istanbul';
 import Table from 'cli-table3';
-import coverage, { type CoverageMap } from 'istanbul-lib-coverage';
-import { parseAstAsync, type Reporter } from 'vitest/node';
+import coverage from 'istanbul-lib-coverage';
+import { parseAstAsync } from 'vitest/node';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const dist = `${root}dist/`;
-const folder = `${root}coverage/`;
-const raw = `${folder}v8/`;
-const least = Number(process.env.NODE_EBPF_COVERAGE);
-
-export default class CoverageReporter implements Reporter {
-  onInit(): void {
-    rmSync(folder, { recursive: true, force: true });
-    mkdirSync(raw, { recursive: true });
-    // Some tests' child processes are other users.
-    chmodSync(raw, 0o1777);
-    process.env.NODE_V8_COVERAGE = raw;
-  }
-
-  async onTestRunEnd(): Promise<void> {
-    const map = await remap(collect());
-    rmSync(raw, { recursive: true });
-    writeFileSync(`${folder}coverage-final.json`, JSON.stringify(map));
-    const lines = report(map);
-    const { lines: line, branches } = map.getCoverageSummary();
-    if (line.pct < least || branches.pct < least) {
-      lines.push(`coverage of lib/ is below ${least} %`);
-      process.exitCode = 1;
-    }
-    // Before the summary, whose line is the last.
-    process.prependOnceListener('exit', () => console.log(`${lines.join('\n')}\n`));
-  }
-}
+const raw = process.argv[2];
+const least = Number(process.argv[3]);
 
 /** All processes' counts, of dist/ alone: a file names every module of its process. */
-function collect(): ProcessCov {
-  let merged: ProcessCov = { result: [] };
+function collect() {
+  let merged = { result: [] };
   const prefix = pathToFileURL(dist).href;
   for (const file of readdirSync(raw)) {
-    let read: ProcessCov;
+    let read;
     try {
-      read = JSON.parse(readFileSync(raw + file, 'utf8')) as ProcessCov;
+      read = JSON.parse(readFileSync(join(raw, file), 'utf8'));
     } catch {
       continue; // its process was killed while it wrote
     }
@@ -57,7 +31,7 @@ function collect(): ProcessCov {
   return merged;
 }
 
-async function remap(counted: ProcessCov): Promise<CoverageMap> {
+async function remap(counted) {
   const map = coverage.createCoverageMap();
   for (const name of readdirSync(dist, { recursive: true, encoding: 'utf8' })) {
     // What has no map was not compiled from lib/: the page's copy of uPlot.
@@ -65,7 +39,7 @@ async function remap(counted: ProcessCov): Promise<CoverageMap> {
     const url = pathToFileURL(dist + name).href;
     const code = readFileSync(dist + name, 'utf8');
     const sourceMap = JSON.parse(readFileSync(`${dist}${name}.map`, 'utf8'));
-    sourceMap.sources = sourceMap.sources.map((source: string) => resolve(dirname(dist + name), source));
+    sourceMap.sources = sourceMap.sources.map((source) => resolve(dirname(dist + name), source));
     map.merge(
       await convert({
         code,
@@ -79,7 +53,7 @@ async function remap(counted: ProcessCov): Promise<CoverageMap> {
   return map;
 }
 
-function report(map: CoverageMap): string[] {
+function report(map) {
   const below = map
     .files()
     .map((file) => ({ file: map.fileCoverageFor(file), ...map.fileCoverageFor(file).toSummary().data }))
@@ -98,7 +72,7 @@ function report(map: CoverageMap): string[] {
 }
 
 /** 1, 2, 3, 7 as 1-3, 7: the first few. */
-function ranges(numbers: readonly number[]): string {
+function ranges(numbers) {
   const words = numbers
     .filter((line) => !numbers.includes(line - 1))
     .map((first) => {
@@ -109,6 +83,16 @@ function ranges(numbers: readonly number[]): string {
   return words.length > 8 ? `${words.slice(0, 8).join(', ')} …` : words.join(', ');
 }
 
-function percent(value: number): string {
+function percent(value) {
   return `${value.toFixed(1)} %`;
+}
+
+const map = await remap(collect());
+mkdirSync(`${root}coverage`, { recursive: true });
+writeFileSync(`${root}coverage/coverage-final.json`, JSON.stringify(map));
+console.log(report(map).join('\n'));
+const { lines, branches } = map.getCoverageSummary();
+if (lines.pct < least || branches.pct < least) {
+  console.log(`coverage of lib/ is below ${least} %`);
+  process.exitCode = 1;
 }

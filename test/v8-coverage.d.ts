@@ -1,8 +1,0 @@
-declare module '@bcoe/v8-coverage' {
-  import type { Profiler } from 'node:inspector';
-
-  export interface ProcessCov {
-    result: Profiler.ScriptCoverage[];
-  }
-  export function mergeProcessCovs(processes: readonly ProcessCov[]): ProcessCov;
-}
