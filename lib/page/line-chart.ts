@@ -67,7 +67,8 @@ export class LineChart {
 
   /** @param columns times in seconds, then the values of each line; null where there is none */
   show(columns: (number | null)[][]): void {
-    this.#plot.setData(columns as uPlot.AlignedData);
+    // In a batch the new scale is there when it returns, and what was looked at is placed on that.
+    this.#plot.batch(() => this.#plot.setData(columns as uPlot.AlignedData));
     if (this.#back !== undefined) this.#place(this.#back);
     this.#tell();
   }
