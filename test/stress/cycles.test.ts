@@ -82,7 +82,7 @@ async function repeat(setUp: string, cycle: string): Promise<Report> {
   return report;
 }
 
-test(`${CYCLES} times load, attach, read, detach, unload leave nothing`, async () => {
+test.concurrent(`${CYCLES} times load, attach, read, detach, unload leave nothing`, async () => {
   const { b } = netns.addVeth();
   const at = JSON.stringify({ iface: b.name, netns: netns.path });
   const { programs, maps, links } = await repeat(
@@ -103,7 +103,7 @@ test(`${CYCLES} times load, attach, read, detach, unload leave nothing`, async (
   expect(xdpOf(netns, b.name)).toEqual({});
 });
 
-test.each(['tcx', 'clsact'])(
+test.concurrent.each(['tcx', 'clsact'])(
   `${CYCLES} times load, attach by %s, detach, unload leave nothing`,
   async (via) => {
     const { b } = netns.addVeth();
@@ -127,7 +127,7 @@ test.each(['tcx', 'clsact'])(
   },
 );
 
-test(`${CYCLES} refused loads and attachments leave nothing`, async () => {
+test.concurrent(`${CYCLES} refused loads and attachments leave nothing`, async () => {
   const { b } = netns.addVeth();
   const at = { iface: b.name, netns: netns.path };
   using holder = await XdpCounter.attach(at);

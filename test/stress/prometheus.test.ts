@@ -13,10 +13,10 @@ import { Serving } from '../helpers/serving.ts';
 import { until } from '../helpers/until.ts';
 import { World } from '../helpers/world.ts';
 
-const SECONDS = LONG ? 300 : 90;
+const SECONDS = LONG ? 300 : 60;
 const SCRAPE_SECONDS = 2;
 /** Of the rates. */
-const WINDOW = LONG ? 60 : 30;
+const WINDOW = LONG ? 60 : 20;
 /** `/metrics` answers with what is at most so old. */
 const MAX_AGE_SECONDS = 0.1;
 

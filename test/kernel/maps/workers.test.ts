@@ -1,9 +1,10 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { endChildren, LIBRARY, runModule } from '../../helpers/child.ts';
+import { LONG } from '../../helpers/extent.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds, untilGone } from '../../helpers/kernel.ts';
 import { seedOf, xorshift } from '../../helpers/random.ts';
 
-const WORKERS = 500;
+const WORKERS = LONG ? 500 : 100;
 const LANES = 4;
 
 let before: Snapshot;
