@@ -436,7 +436,8 @@ describe('Viewers', () => {
       await until(() => read >= (sent + 1) * data.length);
     }
     expect(viewers.size).toBe(1);
-    expect(process.memoryUsage().rss - start).toBeLessThan(100 << 20);
+    // A sanitizer keeps 256 MB of freed memory in quarantine.
+    if (!process.env.NODE_EBPF_TEST_NODE) expect(process.memoryUsage().rss - start).toBeLessThan(100 << 20);
     slow.destroy();
     quick.destroy();
     await until(() => viewers.size === 0);
