@@ -10,6 +10,8 @@ interface Listed {
   id: number;
   name?: string;
   prog_id?: number;
+  /** Of a program: the maps that it uses. */
+  map_ids?: number[];
 }
 
 type Noun = 'prog' | 'map' | 'link';
@@ -170,8 +172,8 @@ export function snapshotIds(names: Iterable<string> = []): Snapshot {
 type Held = Record<Noun, Set<number>>;
 
 /**
- * The programs, maps and links that other processes hold open, by /proc: bpftool can say so only where it was
- * built to.
+ * The programs, maps and links that other processes hold open, by /proc (bpftool can say so only where it was
+ * built to), and the maps that those programs use.
  */
 function heldByOthers(): Held {
   const held: Held = { prog: new Set(), map: new Set(), link: new Set() };
@@ -186,6 +188,9 @@ function heldByOthers(): Held {
         held[noun as Noun].add(Number(id));
       }
     }
+  }
+  for (const { id, map_ids } of list('prog')) {
+    if (held.prog.has(id)) for (const map of map_ids ?? []) held.map.add(map);
   }
   return held;
 }
