@@ -5,7 +5,7 @@ import { SHORT } from '../../helpers/short.ts';
 
 const MIB = 1024 * 1024;
 /** Of each path; a sanitizer makes them slower, and counts leaks itself. */
-const READS = SHORT ? 20_000 : 1_000_000;
+const READS = SHORT ? 60_000 : 1_000_000;
 
 let before: Snapshot;
 beforeAll(() => {
@@ -16,6 +16,19 @@ afterAll(() => assertNothingLeft(before));
 function heap(): number {
   for (let i = 0; i < 4; i++) globalThis.gc?.();
   return process.memoryUsage().heapUsed;
+}
+
+/**
+ * What a third of the reads leaves on the heap, by the middle one of three: V8 puts what it has compiled there when it is done, in one
+ * third or another, and what each read leaves is in all of them.
+ */
+function left(read: (times: number) => void): number {
+  const thirds = Array.from({ length: 3 }, () => {
+    const at = heap();
+    read(READS / 3);
+    return heap() - at;
+  });
+  return thirds.sort((a, b) => a - b)[1] ?? Number.NaN;
 }
 
 /** One loop for all: what V8 compiles of it is there when the heap is first looked at. */
@@ -35,7 +48,7 @@ describe(`${READS} reads leave the heap where it was`, () => {
     using reader = map.reader({ via });
     read(reader, 20_000);
     const { keys, values } = reader;
-    const at = heap();
+    heap();
     // Between two collections: what a read makes shows here, even if a collector would take it. V8 compiles now and then, in
     // one stretch or another; garbage of each read is in all of them.
     const stretches = Array.from({ length: 5 }, () => {
@@ -44,8 +57,7 @@ describe(`${READS} reads leave the heap where it was`, () => {
       return process.memoryUsage().heapUsed - least;
     });
     expect(stretches.sort((a, b) => a - b)[2]).toBeLessThan(64 * 1024);
-    read(reader, READS);
-    expect(heap() - at).toBeLessThan(64 * 1024);
+    expect(left((times) => read(reader, times))).toBeLessThan(64 * 1024);
     expect([reader.keys === keys, reader.values === values]).toEqual([true, true]);
   });
 
@@ -53,12 +65,13 @@ describe(`${READS} reads leave the heap where it was`, () => {
     using map = BpfMap.create({ name: 'million', type: 'array', keySize: 4, valueSize: 8, maxEntries: 2 });
     const slot = map.slot(1);
     for (let i = 0; i < 20_000; i++) slot.read();
-    const at = heap();
-    for (let i = 0; i < READS; i++) {
-      slot.read();
-      if (i % 16 === 0) slot.write();
-    }
-    expect(heap() - at).toBeLessThan(64 * 1024);
+    const use = (times: number) => {
+      for (let i = 0; i < times; i++) {
+        slot.read();
+        if (i % 16 === 0) slot.write();
+      }
+    };
+    expect(left(use)).toBeLessThan(64 * 1024);
   });
 });
 
