@@ -89,6 +89,16 @@ export class Netns implements Disposable {
     });
   }
 
+  /**
+   * Runs ip(8) or tc(8) inside with an object file to load: they make folders of theirs in the first BPF file system of
+   * their mount namespace, and it shall not be another test's.
+   */
+  execLoader(command: 'ip' | 'tc', args: readonly string[], input = ''): void {
+    // `ip netns exec` has made a mount namespace, with a new /sys.
+    const body = 'mount -t bpf bpf /sys/fs/bpf && exec "$@"';
+    this.exec('sh', ['-c', body, 'sh', command, ...args], input);
+  }
+
   /** ip(8) inside: `ns.ip('address', 'add', '10.0.0.1/24', 'dev', 'lo')`. */
   ip(...args: string[]): string {
     return execFileSync('ip', ['-n', this.name, ...args], {

@@ -77,7 +77,7 @@ export function addForeignFilters(netns: Netns, iface: string, direction: Direct
     add(60_000 + i, `bpf da obj ${testObject('tc_count')} sec tc`);
   }
   for (let i = 0; i < 10; i++) add(1000 + i, 'u32 match u32 0x6e6f7468 0xffffffff at 0');
-  netns.exec('tc', ['-batch', '-'], `${lines.join('\n')}\n`);
+  netns.execLoader('tc', ['-batch', '-'], `${lines.join('\n')}\n`);
 }
 
 /** Puts another program in the place of a BPF filter, as somebody else would. */
@@ -88,5 +88,5 @@ export function replaceFilter(
   { priority, handle }: { priority?: number; handle?: number },
 ): void {
   const place = `prio ${priority} handle ${handle} protocol all bpf da obj ${testObject('tc_count')} sec tc`;
-  netns.exec('tc', ['filter', 'replace', 'dev', iface, direction, ...place.split(' ')]);
+  netns.execLoader('tc', ['filter', 'replace', 'dev', iface, direction, ...place.split(' ')]);
 }

@@ -206,7 +206,8 @@ export class World {
 
   /** Somebody else's XDP program, attached by ip(8) over netlink. */
   foreignXdp(): { mode?: Mode; programId?: number } {
-    this.netns.ip('link', 'set', 'dev', this.iface, 'xdp', 'obj', testObject('pass'), 'sec', 'xdp');
+    const args = ['link', 'set', 'dev', this.iface, 'xdp', 'obj', testObject('pass'), 'sec', 'xdp'];
+    this.netns.execLoader('ip', args);
     return this.xdp();
   }
 
