@@ -9,9 +9,13 @@ export type Mode = 'drv' | 'skb' | 'hw';
 interface Listed {
   id: number;
   name?: string;
+  /** Of a link: what it is, its program, and the tracepoint. */
+  type?: string;
   prog_id?: number;
-  /** Of a program: the maps that it uses. */
+  tp_name?: string;
+  /** Of a program: the maps that it uses, and what it missed for being at work on the same CPU. */
   map_ids?: number[];
+  recursion_misses?: number;
 }
 
 type Noun = 'prog' | 'map' | 'link';
@@ -26,10 +30,10 @@ export function bpftool<T>(...args: string[]): T {
 }
 
 /**
- * bpftool lists id by id: one that vanishes between two of its calls ends the listing with ENOENT. Ask again
- * then: where others load and unload all the while, that is many times.
+ * What the kernel has, whoever made it. bpftool lists id by id: one that vanishes between two of its calls ends the listing
+ * with ENOENT. Ask again then: where others load and unload all the while, that is many times.
  */
-function list(noun: Noun): Listed[] {
+export function listed(noun: Noun): Listed[] {
   const deadline = performance.now() + 10_000;
   for (;;) {
     try {
@@ -41,7 +45,7 @@ function list(noun: Noun): Listed[] {
 }
 
 function ids(noun: Noun): Set<number> {
-  return new Set(list(noun).map(({ id }) => id));
+  return new Set(listed(noun).map(({ id }) => id));
 }
 
 export const programIds = (): Set<number> => ids('prog');
@@ -50,7 +54,7 @@ export const linkIds = (): Set<number> => ids('link');
 
 /** The links of these programs. */
 export function linksOf(programs: readonly number[]): number[] {
-  return list('link')
+  return listed('link')
     .filter(({ prog_id }) => programs.includes(prog_id ?? 0))
     .map(({ id }) => id);
 }
@@ -175,7 +179,7 @@ type Held = Record<Noun, Set<number>>;
  * The programs, maps and links that other processes hold open, by /proc (bpftool can say so only where it was
  * built to), and the maps that those programs use.
  */
-function heldByOthers(): Held {
+export function heldByOthers(): Held {
   const held: Held = { prog: new Set(), map: new Set(), link: new Set() };
   for (const pid of readdirSync('/proc')) {
     if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
@@ -189,7 +193,7 @@ function heldByOthers(): Held {
       }
     }
   }
-  for (const { id, map_ids } of list('prog')) {
+  for (const { id, map_ids } of listed('prog')) {
     if (held.prog.has(id)) for (const map of map_ids ?? []) held.map.add(map);
   }
   return held;
@@ -208,7 +212,7 @@ export async function assertNothingLeft(before: Snapshot): Promise<void> {
     () => {
       const news = { prog: before.programs, map: before.maps, link: before.links };
       const known = (noun: Noun, id: number) => (candidates ? candidates[noun].has(id) : !news[noun].has(id));
-      const found = (noun: Noun) => list(noun).filter(({ id }) => known(noun, id));
+      const found = (noun: Noun) => listed(noun).filter(({ id }) => known(noun, id));
       const named = ({ name }: Listed) => before.names.has(name ?? '');
       const programs = found('prog').filter(named);
       const maps = found('map').filter(named);
@@ -216,7 +220,7 @@ export async function assertNothingLeft(before: Snapshot): Promise<void> {
       const links = found('link').filter(({ prog_id }) => ids.has(prog_id ?? 0));
       const total = programs.length + maps.length + links.length;
       const others: Held = total > 0 ? heldByOthers() : { prog: new Set(), map: new Set(), link: new Set() };
-      const ours = (noun: Noun, listed: Listed[]) => listed.filter(({ id }) => !others[noun].has(id));
+      const ours = (noun: Noun, rows: Listed[]) => rows.filter(({ id }) => !others[noun].has(id));
       const remaining = { prog: ours('prog', programs), map: ours('map', maps), link: ours('link', links) };
       candidates = {
         prog: new Set(remaining.prog.map(({ id }) => id)),

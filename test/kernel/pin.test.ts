@@ -185,7 +185,9 @@ test('a name that is taken, a folder that is missing, and no BPF file system', (
 });
 
 test('by id and in lists, maps, programs and links are those that bpftool has', () => {
-  using link = program().attachXdp({ iface: 'lo', mode: 'skb' });
+  using ns = createNetns();
+  ns.upLoopback();
+  using link = program().attachXdp({ iface: 'lo', netns: ns.path, mode: 'skb' });
   const fds = fdCount();
   const [map2, program2, link2] = [
     BpfMap.fromId(map().id),

@@ -10,6 +10,7 @@ import { endChildren, LIBRARY, runModule } from '../helpers/child.ts';
 import {
   assertNothingLeft,
   fdCount,
+  heldByOthers,
   linkIds,
   mapIds,
   programIds,
@@ -144,11 +145,14 @@ it('leaves nothing in the kernel, and no descriptor', async () => {
   const fds = fdCount();
   for (let i = 0; i < 5; i++) await probe();
   expect(fdCount()).toBe(fds);
-  const news = () => [
-    ...[...programIds()].filter((id) => !ids.programs.has(id)),
-    ...[...mapIds()].filter((id) => !ids.maps.has(id)),
-    ...[...linkIds()].filter((id) => !ids.links.has(id)),
-  ];
+  const news = () => {
+    const others = heldByOthers();
+    return [
+      ...[...programIds()].filter((id) => !ids.programs.has(id) && !others.prog.has(id)),
+      ...[...mapIds()].filter((id) => !ids.maps.has(id) && !others.map.has(id)),
+      ...[...linkIds()].filter((id) => !ids.links.has(id) && !others.link.has(id)),
+    ];
+  };
   // RCU frees late, and others on the machine come and go: what is there at the first look has to go.
   const first = new Set(news());
   await until(

@@ -14,7 +14,7 @@ import { Cgroup } from '../helpers/cgroup.ts';
 import { endChildren, runModule } from '../helpers/child.ts';
 import { testWith } from '../helpers/features.ts';
 import { heldIds } from '../helpers/held.ts';
-import { assertNothingLeft, bpftool, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
+import { assertNothingLeft, bpftool, listed, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
 import { shippedObject } from '../helpers/objects.ts';
 import { Caller, hasCompat, runsI386 } from '../helpers/syscalls.ts';
 import { until } from '../helpers/until.ts';
@@ -438,8 +438,7 @@ it('takes the tracepoints where it may choose, and is gone after close()', async
   const latency = await SyscallLatency.attach();
   expect(latency.via).toBe('raw_tp');
   const ids = heldIds('prog');
-  const links = bpftool<{ type: string; prog_id: number; tp_name?: string }[]>('link', 'show');
-  const own = links.filter(({ prog_id }) => ids.includes(prog_id));
+  const own = listed('link').filter(({ prog_id }) => ids.includes(prog_id ?? 0));
   expect(own.map(({ type, tp_name }) => `${type} ${tp_name}`).sort()).toEqual([
     'raw_tracepoint sched_process_exec',
     'raw_tracepoint sched_process_exit',

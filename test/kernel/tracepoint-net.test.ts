@@ -7,14 +7,8 @@ import { rejection } from '../helpers/caught.ts';
 import { testWith } from '../helpers/features.ts';
 import * as frames from '../helpers/frames.ts';
 import { EtherType, Protocol } from '../helpers/frames.ts';
-import {
-  assertNothingLeft,
-  bpftool,
-  programIds,
-  type Snapshot,
-  snapshotIds,
-  untilGone,
-} from '../helpers/kernel.ts';
+import { heldIds } from '../helpers/held.ts';
+import { assertNothingLeft, listed, type Snapshot, snapshotIds, untilGone } from '../helpers/kernel.ts';
 import { createNetns, type Netns } from '../helpers/netns.ts';
 import { shippedObject } from '../helpers/objects.ts';
 import { type Batch, sendFrames } from '../helpers/send.ts';
@@ -124,26 +118,16 @@ function started(
 }
 
 /** What the kernel says that programs of these names missed, because they were at work on the same CPU. */
-function misses(): Promise<number> {
-  interface Listed {
-    name?: string;
-    recursion_misses?: number;
-  }
-  return until(() => {
-    try {
-      return bpftool<Listed[]>('prog', 'show')
-        .filter(({ name }) => NAMES.some((known) => known.slice(0, 15) === name))
-        .reduce((total, { recursion_misses = 0 }) => total + recursion_misses, 0);
-    } catch {
-      return undefined; // a program of others went while bpftool listed
-    }
-  });
+function misses(): number {
+  return listed('prog')
+    .filter(({ name }) => NAMES.some((known) => known.slice(0, 15) === name))
+    .reduce((total, { recursion_misses = 0 }) => total + recursion_misses, 0);
 }
 
-async function expectLost(net: TracepointNet, lost: number): Promise<void> {
+function expectLost(net: TracepointNet, lost: number): void {
   const counted = net.lost;
   expect(counted).toBeGreaterThanOrEqual(lost);
-  expect(counted).toBeLessThanOrEqual(lost + (await misses()));
+  expect(counted).toBeLessThanOrEqual(lost + misses());
 }
 
 describe('interfaces', () => {
@@ -183,7 +167,7 @@ describe('interfaces', () => {
       [a.name]: { tx: sum(CRAFTED), rx: sum(half) },
       [b.name]: { tx: sum(half), rx: sum(CRAFTED) },
     });
-    await expectLost(net, 0);
+    expectLost(net, 0);
   });
 
   it.each<Pick<Traffic, 'mode' | 'count' | 'size'>>([
@@ -291,14 +275,14 @@ describe('interfaces', () => {
     open.push(net);
     const [there, back] = [[{ frame: frames.udp4(), count: 30 }], [{ frame: frames.udp6(), count: 20 }]];
     await sendFrames(there, { netns: ns, iface: a.name, receiver: b.name });
-    await expectLost(net, 0);
+    expectLost(net, 0);
     await sendFrames(back, { netns: ns, iface: b.name, receiver: a.name });
     expect(net.interfaces()).toEqual({
       lo: ZERO,
       [a.name]: { ...ZERO, tx: sum(there) },
       [b.name]: { ...ZERO, rx: sum(there) },
     });
-    await expectLost(net, 2 * sum(back).packets); // sent by b, received by a
+    expectLost(net, 2 * sum(back).packets); // sent by b, received by a
   });
 });
 
@@ -417,9 +401,8 @@ except TimeoutError: pass`;
 
 describe('attach and close', () => {
   it('leave nothing of five programs behind, and nothing answers then', async () => {
-    const known = programIds();
     const net = await attach(ns);
-    const mine = [...programIds()].filter((id) => !known.has(id));
+    const mine = heldIds('prog');
     expect(mine.length).toBeGreaterThanOrEqual(5);
     net.close();
     net.close();
