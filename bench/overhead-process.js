@@ -11,12 +11,9 @@ const [, , work, extent] = process.argv;
 const ROUNDS = extent === 'quick' ? 3 : 9;
 // Of the program's own time, which is held against a budget: nine give or take a tenth where the work goes between two processes.
 const STATISTICS_ROUNDS = 3 * ROUNDS;
-// The work of a turn takes two to four times as long, some tens of thousands of events.
-const TURN_NS = extent === 'quick' ? 2e6 : 250e6;
-// The kernel's count is read after each of them, and the middle one taken. The first events after an attachment cost ten times what
-// later ones do (code and maps are in no cache); an interrupt, or a hypervisor that takes the processor away, counts as the time of
-// the program that it came upon.
-const SLICES = 16;
+// The work of a turn takes two to four times as long, some tens of thousands of events: the first after an attachment cost ten times
+// what later ones do (code and maps are in no cache), and weigh here as they do where a program stays.
+const SLICE_NS = extent === 'quick' ? 2e6 : 250e6;
 process.stdin.on('end', () => process.exit()).resume();
 
 const EMPTY = new URL('../build/test-bpf/empty.bpf.o', import.meta.url);
@@ -121,7 +118,7 @@ async function empty(names, attach) {
 
 const programIds = () => BpfProgram.list().map(({ id }) => id);
 
-/** Nanoseconds of a run by the kernel's count, of whatever attach() attaches, while it stays. */
+/** Nanoseconds of a run by the kernel's count, of whatever attach() attaches. */
 async function nsPerRun(attach, run, times) {
   const before = new Set(programIds());
   const attachment = await attach();
@@ -129,28 +126,17 @@ async function nsPerRun(attach, run, times) {
     .filter((id) => !before.has(id))
     .map((id) => BpfProgram.fromId(id));
   try {
-    const slices = [];
-    let earlier = countedOf(programs);
-    for (let i = 0; i < SLICES; i++) {
-      await run(Math.ceil(times / SLICES));
-      const later = countedOf(programs);
-      const runs = later.runCount - earlier.runCount;
-      if (runs === 0) throw new Error('the program that is measured did not run');
-      slices.push((later.runTimeNs - earlier.runTimeNs) / runs);
-      earlier = later;
-    }
-    return median(slices);
+    const earlier = programs.map((program) => program.stats());
+    await run(times);
+    const later = programs.map((program) => program.stats());
+    const grown = (name) => later.reduce((sum, stats, i) => sum + stats[name] - earlier[i][name], 0);
+    const runs = grown('runCount');
+    if (runs === 0) throw new Error('the program that is measured did not run');
+    return grown('runTimeNs') / runs;
   } finally {
     for (const program of programs) program.close();
     attachment.close();
   }
-}
-
-/** What the kernel has counted of them together. */
-function countedOf(programs) {
-  const stats = programs.map((program) => program.stats());
-  const sum = (name) => stats.reduce((total, counted) => total + counted[name], 0);
-  return { runCount: sum('runCount'), runTimeNs: sum('runTimeNs') };
 }
 
 /** Lets two take turns, in one order and then in the other. */
@@ -181,7 +167,7 @@ async function byStatistics({ attach, attachEmpty }, { via, subject, times }) {
 ip('link set lo up');
 const subject = await WORK[work]();
 let times = 1;
-for (let ns = 0; ns < TURN_NS; times *= 2) ns = times * (await subject.run(times));
+for (let ns = 0; ns < SLICE_NS; times *= 2) ns = times * (await subject.run(times));
 for (const [name, program] of Object.entries(PROGRAMS)) {
   if (!program.sees.includes(work)) continue;
   const first = await program.attach(subject);
