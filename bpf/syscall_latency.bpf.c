@@ -11,6 +11,9 @@
  * the table of 64-bit ones: they are not counted. Nor are those of x32, by the tracepoints; kprobes cannot
  * tell them from 64-bit ones.
  *
+ * Of what the program itself takes, most is its two readings of the clock. So the way of a call through it
+ * has no other helper: what they are called for besides is on the ways that few calls take.
+ *
  * Two flavours do the same: two raw tracepoints that see every system call of the machine, or two probes for
  * each of those that are measured. Only one of them may be attached.
  */
@@ -20,6 +23,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include "syscall_latency.h"
+#include "syscall_threads.h"
 
 #define TS_COMPAT 0x2       /* arch/x86/include/asm/thread_info.h */
 #define TIF_32BIT (1 << 22) /* arch/arm64/include/asm/thread_info.h */
@@ -37,8 +41,6 @@ struct thread_info___x86 {
 
 struct task_struct {
 	struct thread_info thread_info;
-	int pid;
-	int tgid;
 	void *bpf_storage; /* Linux 5.11 */
 };
 
@@ -47,7 +49,11 @@ struct task_struct___x86 {
 };
 
 struct pt_regs___x86 {
+	unsigned long r11;
+	unsigned long cx;
 	unsigned long orig_ax;
+	unsigned long ip;
+	unsigned long flags;
 };
 
 struct pt_regs___arm64 {
@@ -72,61 +78,12 @@ struct {
 	__type(value, struct latency);
 } syscall_latency SEC(".maps");
 
-/*
- * By thread: tgid << 32 | tid, in the initial PID namespace. An entry stays until its thread exits: to make
- * and delete one for each call would take longer than all the rest.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 32768);
-	__type(key, __u64);
-	__type(value, struct started_call);
-} started SEC(".maps");
-
-/*
- * Where a thread that is in `started` keeps its calls but for the first, if no other has that lane: by its
- * tid. To index an array is a fifth of the time that a lookup in a hash takes.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, LANES);
-	__type(key, __u32);
-	__type(value, struct lane);
-} lanes SEC(".maps");
-
-/*
- * Whose a lane is. Only one insertion succeeds, on kernels without an atomic exchange too (before 5.12), and
- * the lock of its bucket orders what one owner and the next write to the lane.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 32768); /* as `started` */
-	__type(key, __u32);
-	__type(value, __u32);
-} lane_owners SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct lost_calls);
-} lost SEC(".maps");
-
 struct {
 	__uint(type, BPF_MAP_TYPE_CGROUP_ARRAY);
 	__uint(max_entries, 1);
 	__uint(key_size, 4);
 	__uint(value_size, 4);
 } cgroups SEC(".maps");
-
-static __always_inline void lose(bool had_room)
-{
-	__u32 zero = 0;
-	struct lost_calls *calls = bpf_map_lookup_elem(&lost, &zero);
-
-	if (calls)
-		__sync_fetch_and_add(had_room ? &calls->no_return : &calls->no_room, 1);
-}
 
 /* As user space numbers it; 0 for a process that the namespace does not have. */
 static __always_inline __u32 current_tgid(void)
@@ -150,11 +107,10 @@ static __always_inline bool is_wanted(void)
 }
 
 /*
- * The current thread, and whether its call is of 64 bits (the kernel's in_compat_syscall()). arm64 has no
- * `status`; a whole task is 32-bit there or is not. A task that the verifier knows is read by loads: each
- * helper that is not called is a tenth of what the program takes.
+ * Whether the current thread's call is of 64 bits (the kernel's in_compat_syscall()). arm64 has no `status`;
+ * a whole task is 32-bit there or is not. A task that the verifier knows is read by loads.
  */
-static __always_inline bool in_native_call(__u64 *thread)
+static __always_inline bool in_native_call(void)
 {
 	struct task_struct *task;
 	struct task_struct___x86 *x86;
@@ -162,68 +118,44 @@ static __always_inline bool in_native_call(__u64 *thread)
 	if (!bpf_core_field_exists(struct task_struct, bpf_storage)) {
 		task = (void *)bpf_get_current_task();
 		x86 = (void *)task;
-		*thread = bpf_get_current_pid_tgid();
 		if (bpf_core_field_exists(x86->thread_info.status))
 			return !(BPF_CORE_READ(x86, thread_info.status) & TS_COMPAT);
 		return !(BPF_CORE_READ(task, thread_info.flags) & TIF_32BIT);
 	}
 	task = bpf_get_current_task_btf(); /* as old as bpf_storage */
 	x86 = (void *)task;
-	*thread = (__u64)task->tgid << 32 | (__u32)task->pid;
 	if (bpf_core_field_exists(x86->thread_info.status))
 		return !(x86->thread_info.status & TS_COMPAT);
 	return !(task->thread_info.flags & TIF_32BIT);
 }
 
-static __always_inline struct lane *lane_of(__u64 thread)
+/*
+ * The same from the registers alone, where they tell: the instruction SYSCALL leaves the address that it
+ * returns to in rcx and the flags in r11. A 32-bit call has there what its caller had, and is taken for one
+ * of 64 bits where that is done on purpose. After a tracer has changed them, or with FRED, it is the task
+ * that tells.
+ */
+static __always_inline bool is_native_call(const struct pt_regs *registers)
 {
-	__u32 index = (__u32)thread % LANES;
+	const struct pt_regs___x86 *x86 = (const void *)registers;
 
-	return bpf_map_lookup_elem(&lanes, &index);
+	if (bpf_core_field_exists(x86->orig_ax) && x86->cx == x86->ip && x86->r11 == x86->flags)
+		return true;
+	return in_native_call();
 }
 
-/* For the calls to come of a thread that is in `started`. */
-static __always_inline void take_lane(__u64 thread, struct lane *lane)
+/*
+ * A thread's registers in user space are at one address of its stack in the kernel, as long as it lives;
+ * stacks begin at multiples of 16 KiB at least. To the verifier an address is a number once another is
+ * subtracted, which may be any that stays the same: it is that of rows. From bit 56 on all bits of the
+ * difference are equal.
+ */
+static __always_inline struct place place_of_registers(const struct pt_regs *registers)
 {
-	__u32 tid = thread, index = tid % LANES;
+	__u64 at = (__u64)registers;
 
-	if (!bpf_map_update_elem(&lane_owners, &index, &tid, BPF_NOEXIST))
-		lane->tid = tid;
-}
-
-static __always_inline void handle_enter(__u32 row)
-{
-	struct started_call *call, first = {.row = row};
-	struct lane *lane;
-	__u64 thread, now;
-
-	if (!is_wanted() || !in_native_call(&thread))
-		return;
-	lane = lane_of(thread);
-	if (!lane)
-		return;
-	now = bpf_ktime_get_ns();
-	if (lane->tid == (__u32)thread) {
-		/* A thread is inside one call at a time: the end of the one before went by unseen. */
-		if (lane->ns)
-			lose(true);
-		lane->row = row;
-		lane->ns = now;
-		return;
-	}
-	call = bpf_map_lookup_elem(&started, &thread);
-	if (call) {
-		if (call->ns)
-			lose(true);
-		call->row = row;
-		call->ns = now;
-		return;
-	}
-	first.ns = now;
-	if (bpf_map_update_elem(&started, &thread, &first, BPF_ANY))
-		lose(false);
-	else
-		take_lane(thread, lane);
+	asm volatile("%0 -= %1" : "+r"(at) : "r"(rows));
+	return (struct place){(at >> 14) % LANES, at >> 30 | 1U << 31};
 }
 
 static __always_inline __u32 slot_of(__u64 ns)
@@ -240,34 +172,12 @@ static __always_inline __u32 slot_of(__u64 ns)
 	return slot < LATENCY_SLOTS ? slot : LATENCY_SLOTS - 1;
 }
 
-/* When the call began that ends now, or 0, where it is not one of `row` whose beginning was seen. */
-static __always_inline __u64 end_call(__u64 *ns, __u32 began_as, __u32 row)
+static __always_inline void handle_exit(__u32 row, struct place place)
 {
-	__u64 began = *ns;
-
-	*ns = 0;
-	if (!began || began_as == row)
-		return began;
-	lose(true);
-	return 0;
-}
-
-static __always_inline void handle_exit(__u32 row)
-{
-	__u64 thread = bpf_get_current_pid_tgid(), began = 0, took;
-	struct lane *lane = lane_of(thread);
-	struct started_call *call;
+	__u64 began = end_call(row, place), took;
 	struct latency *latency;
 	__u32 slot;
 
-	if (lane && lane->tid == (__u32)thread && lane->ns) {
-		began = end_call(&lane->ns, lane->row, row);
-	} else {
-		/* Also the first call of a thread that has a lane by now. */
-		call = bpf_map_lookup_elem(&started, &thread);
-		if (call)
-			began = end_call(&call->ns, call->row, row);
-	}
 	if (!began)
 		return;
 	took = bpf_ktime_get_ns() - began;
@@ -296,8 +206,8 @@ int BPF_PROG(sys_enter, struct pt_regs *registers, long number)
 {
 	__u32 row = row_of(number);
 
-	if (row)
-		handle_enter(row - 1);
+	if (row && is_wanted() && is_native_call(registers))
+		begin_call(row - 1, place_of_registers(registers));
 	return 0;
 }
 
@@ -309,30 +219,8 @@ int BPF_PROG(sys_exit, struct pt_regs *registers)
 	__u32 row = row_of(bpf_core_field_exists(x86->orig_ax) ? x86->orig_ax : arm64->syscallno);
 
 	if (row)
-		handle_exit(row - 1);
+		handle_exit(row - 1, place_of_registers(registers));
 	return 0;
-}
-
-/* A thread of both flavours that is gone; what it left would take the room of others for ever. */
-static __always_inline void forget(__u64 thread)
-{
-	struct started_call *call = bpf_map_lookup_elem(&started, &thread);
-	struct lane *lane = lane_of(thread);
-	__u32 index = (__u32)thread % LANES;
-
-	if (!call)
-		return;
-	/* Kernels have a bounded number of kretprobes under way: more threads inside a call return unseen. */
-	if (call->ns)
-		lose(true);
-	bpf_map_delete_elem(&started, &thread);
-	if (!lane || lane->tid != (__u32)thread)
-		return;
-	if (lane->ns)
-		lose(true);
-	lane->ns = 0;
-	lane->tid = 0;
-	bpf_map_delete_elem(&lane_owners, &index);
 }
 
 SEC("raw_tp/sched_process_exit")
@@ -358,14 +246,15 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 	SEC("?ksyscall/" #name)                                                                              \
 	int enter_##name(struct pt_regs *ctx)                                                                \
 	{                                                                                                    \
-		handle_enter(row);                                                                           \
+		if (is_wanted() && in_native_call())                                                         \
+			begin_call(row, place_of_tid(bpf_get_current_pid_tgid()));                           \
 		return 0;                                                                                    \
 	}                                                                                                    \
                                                                                                              \
 	SEC("?kretsyscall/" #name)                                                                           \
 	int exit_##name(struct pt_regs *ctx)                                                                 \
 	{                                                                                                    \
-		handle_exit(row);                                                                            \
+		handle_exit(row, place_of_tid(bpf_get_current_pid_tgid()));                                  \
 		return 0;                                                                                    \
 	}
 

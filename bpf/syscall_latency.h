@@ -31,17 +31,17 @@ struct latency {
 struct started_call {
 	__u64 ns; /* when it began; 0: the thread is inside none */
 	__u32 row;
-	__u32 pad;
+	__u32 lane; /* of the thread, plus 1; 0: it has none */
 };
 
-/* A power of two: threads of the same tid, modulo it, contend for a lane. */
+/* A power of two. */
 #define LANES 65536
 
 /* The same, of the one thread that has the lane. */
 struct lane {
 	__u64 ns;
 	__u32 row;
-	__u32 tid; /* 0: nobody's */
+	__u32 owner; /* by struct place; 0: nobody */
 };
 
 /* Calls that began and were not counted. */
