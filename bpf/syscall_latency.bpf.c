@@ -11,8 +11,8 @@
  * the table of 64-bit ones: they are not counted. Nor are those of x32, by the tracepoints; kprobes cannot
  * tell them from 64-bit ones.
  *
- * Of what the program itself takes, most is its two readings of the clock. So the way of a call through it
- * has no other helper: what they are called for besides is on the ways that few calls take.
+ * Most of what the programs take are their two readings of the clock. Where every process is measured, a call
+ * usually needs no other helper: what else helpers are asked for is on ways that few calls take.
  *
  * Two flavours do the same: two raw tracepoints that see every system call of the machine, or two probes for
  * each of those that are measured. Only one of them may be attached.

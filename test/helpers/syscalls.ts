@@ -1,6 +1,6 @@
 // Processes whose system calls are known to the last one: test/helpers/syscalls.c.
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { endianness, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,21 +16,12 @@ afterAll(() => {
 });
 
 function program(): string {
-  if (folder === undefined) {
-    const made = mkdtempSync(join(tmpdir(), 'node-ebpf-syscalls-'));
-    execFileSync('gcc', [
-      '-O1',
-      '-Wall',
-      '-Wextra',
-      '-Werror',
-      '-pthread',
-      SOURCE,
-      '-o',
-      join(made, 'syscalls'),
-    ]);
-    folder = made;
+  folder ??= mkdtempSync(join(tmpdir(), 'node-ebpf-syscalls-'));
+  const path = join(folder, 'syscalls');
+  if (!existsSync(path)) {
+    execFileSync('gcc', ['-O1', '-Wall', '-Wextra', '-Werror', '-pthread', SOURCE, '-o', path]);
   }
-  return join(folder, 'syscalls');
+  return path;
 }
 
 /** Whether the kernel runs programs of i386 at all: hosts that run 64-bit code only have their guests do without. */
