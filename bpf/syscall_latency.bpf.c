@@ -28,7 +28,10 @@
 #define TS_COMPAT 0x2       /* arch/x86/include/asm/thread_info.h */
 #define TIF_32BIT (1 << 22) /* arch/arm64/include/asm/thread_info.h */
 
-/* Of the kernel's own types only what is read: CO-RE finds where that is on the kernel which runs. */
+/*
+ * Of the kernel's own types only what is read: CO-RE finds where that is on the kernel which runs. libbpf's
+ * headers have a pt_regs___arm64 of their own.
+ */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct thread_info {
@@ -48,7 +51,7 @@ struct task_struct___x86 {
 	struct thread_info___x86 thread_info;
 };
 
-struct pt_regs___x86 {
+struct pt_regs___of_x86 {
 	unsigned long r11;
 	unsigned long cx;
 	unsigned long orig_ax;
@@ -56,7 +59,7 @@ struct pt_regs___x86 {
 	unsigned long flags;
 };
 
-struct pt_regs___arm64 {
+struct pt_regs___of_arm64 {
 	__s32 syscallno;
 };
 
@@ -137,7 +140,7 @@ static __always_inline bool in_native_call(void)
  */
 static __always_inline bool is_native_call(const struct pt_regs *registers)
 {
-	const struct pt_regs___x86 *x86 = (const void *)registers;
+	const struct pt_regs___of_x86 *x86 = (const void *)registers;
 
 	if (bpf_core_field_exists(x86->orig_ax) && x86->cx == x86->ip && x86->r11 == x86->flags)
 		return true;
@@ -214,8 +217,8 @@ int BPF_PROG(sys_enter, struct pt_regs *registers, long number)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *registers)
 {
-	const struct pt_regs___x86 *x86 = (const void *)registers;
-	const struct pt_regs___arm64 *arm64 = (const void *)registers;
+	const struct pt_regs___of_x86 *x86 = (const void *)registers;
+	const struct pt_regs___of_arm64 *arm64 = (const void *)registers;
 	__u32 row = row_of(bpf_core_field_exists(x86->orig_ax) ? x86->orig_ax : arm64->syscallno);
 
 	if (row)
