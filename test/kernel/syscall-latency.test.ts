@@ -261,7 +261,8 @@ const behaviours: readonly Behaviour[] = [
       const { bytes, owner } = lane(own);
       const taken = new DataView(bytes.buffer, bytes.byteOffset);
       taken.setBigUint64(0, 1n, LITTLE);
-      taken.setUint32(12, owner + 1, LITTLE);
+      const other = (owner ^ 1) >>> 0;
+      taken.setUint32(12, other, LITTLE);
       using lanes = BpfMap.fromId(mapId('lanes'));
       lanes.set(own, bytes);
       using owners = BpfMap.fromId(mapId('lane_owners'));
@@ -274,7 +275,7 @@ const behaviours: readonly Behaviour[] = [
       expect(counts(sound(latency))).toEqual({ ...NONE, read: 1010, write: 782 });
       expect(latency.lost()).toEqual(LOST_NONE);
       await until(() => laneOf(caller.pid + 1) !== undefined && [...started.keys()].length === 0);
-      expect(lane(own)).toEqual({ bytes, owner: owner + 1 });
+      expect(lane(own)).toEqual({ bytes, owner: other });
     },
   },
   {
