@@ -211,6 +211,9 @@ test('workers that come one after another, and alone use the addon, take no more
   expect({ stderr, status }).toEqual({ stderr: '', status: 0 });
   const readings = JSON.parse(stdout) as number[];
   const grown = (Math.min(...readings.slice(-3)) - Math.min(...readings.slice(0, 3))) / MIB;
-  console.log(`120 workers: ${grown.toFixed(1)} MiB resident`);
+  console.log(
+    `120 workers: ${grown.toFixed(1)} MiB resident`,
+    readings.map((bytes) => (bytes / MIB).toFixed(1)).join(' '),
+  );
   if (!process.env.NODE_EBPF_TEST_NODE) expect(grown).toBeLessThan(3);
 });
