@@ -13,7 +13,7 @@ const ROUNDS = extent === 'quick' ? 3 : 9;
 const STATISTICS_ROUNDS = 3 * ROUNDS;
 // The work of a turn takes two to four times as long, some tens of thousands of events: the first after an attachment cost ten times
 // what later ones do (code and maps are in no cache), and weigh here as they do where a program stays.
-const SLICE_NS = extent === 'quick' ? 2e6 : 250e6;
+const CALIBRATION_NS = extent === 'quick' ? 2e6 : 250e6;
 process.stdin.on('end', () => process.exit()).resume();
 
 const EMPTY = new URL('../build/test-bpf/empty.bpf.o', import.meta.url);
@@ -167,7 +167,7 @@ async function byStatistics({ attach, attachEmpty }, { via, subject, times }) {
 ip('link set lo up');
 const subject = await WORK[work]();
 let times = 1;
-for (let ns = 0; ns < SLICE_NS; times *= 2) ns = times * (await subject.run(times));
+for (let ns = 0; ns < CALIBRATION_NS; times *= 2) ns = times * (await subject.run(times));
 for (const [name, program] of Object.entries(PROGRAMS)) {
   if (!program.sees.includes(work)) continue;
   const first = await program.attach(subject);
