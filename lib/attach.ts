@@ -1,3 +1,4 @@
+import type { NativeLink } from './binding.ts';
 import {
   describeFailure,
   EbpfAttachError,
@@ -6,7 +7,6 @@ import {
   EbpfPermissionError,
 } from './errors.ts';
 import type { BpfLink, LinkOwner } from './link.ts';
-import type { NativeLink } from './native.ts';
 import { type Capability, missingCapabilities, permissionHint } from './privileges.ts';
 import { attachPoint } from './section.ts';
 import { noTracepoint, rawTracepointsNear } from './tracepoint.ts';

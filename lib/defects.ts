@@ -1,4 +1,4 @@
-import type { NativeInspection, NativePlace, NativeRefusal } from './native.ts';
+import type { NativeInspection, NativePlace, NativeRefusal } from './binding.ts';
 import { finding, isRule, RULES } from './rules.ts';
 import type { Finding } from './validate.ts';
 

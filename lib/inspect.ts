@@ -1,6 +1,7 @@
+import type { CompleteInspection, NativeInspection, NativeMapSpec } from './binding.ts';
 import { refusalFinding } from './defects.ts';
 import type { MapSpec, MapType } from './map.ts';
-import { type CompleteInspection, type NativeInspection, type NativeMapSpec, native } from './native.ts';
+import { native } from './native.ts';
 import { invalidObject, readSourceSync, type Source, type SourceBytes } from './source.ts';
 
 /** A program in an object file. */

@@ -1,6 +1,7 @@
+import type { NativeInterface, NativeXdpState } from './binding.ts';
 import { describeFailure, EbpfAttachError, type Holder, isNativeFailure } from './errors.ts';
 import type { XdpMode } from './link.ts';
-import { type NativeInterface, type NativeXdpState, native } from './native.ts';
+import { native } from './native.ts';
 import { nearest } from './nearest.ts';
 import { permissionError } from './privileges.ts';
 

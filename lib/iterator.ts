@@ -1,4 +1,5 @@
 import { attachFailure } from './attach.ts';
+import type { NativeIterator, NativeLink } from './binding.ts';
 import {
   describeFailure,
   EbpfAttachError,
@@ -8,7 +9,6 @@ import {
 } from './errors.ts';
 import type { BpfLink } from './link.ts';
 import type { BpfMap, Bytes } from './map.ts';
-import type { NativeIterator, NativeLink } from './native.ts';
 import { kernelBefore } from './privileges.ts';
 import type { BpfProgram } from './program.ts';
 

@@ -1,3 +1,4 @@
+import type { NativeLink, NativeLinkInfo } from './binding.ts';
 import {
   describeFailure,
   EbpfAttachError,
@@ -9,7 +10,7 @@ import {
 } from './errors.ts';
 import { holderOf } from './interface.ts';
 import { keepAlive, root, unroot } from './lifetime.ts';
-import { type NativeLink, type NativeLinkInfo, native } from './native.ts';
+import { native } from './native.ts';
 import { byIdFailure, openId, openPin, pin, unpin } from './pin.ts';
 import { missingCapabilities, permissionHint } from './privileges.ts';
 import type { BpfProgram } from './program.ts';

@@ -1,12 +1,12 @@
 import { accessSync, constants } from 'node:fs';
 import { resolve } from 'node:path';
+import type { NativeLoadOptions } from './binding.ts';
 import { EbpfLoadError } from './errors.ts';
 import { encodeGlobals, type GlobalValue } from './globals.ts';
 import type { ObjectInfo } from './inspect.ts';
 import { findInterface, type Iface } from './interface.ts';
 import { BpfMap } from './map.ts';
 import { checkShape } from './map-shape.ts';
-import type { NativeLoadOptions } from './native.ts';
 import { nearest } from './nearest.ts';
 import { pinPath } from './pin.ts';
 import type { SourceBytes } from './source.ts';

@@ -1,7 +1,7 @@
+import type { NativeScan } from './binding.ts';
 import { EbpfStateError } from './errors.ts';
 import { keepAlive } from './lifetime.ts';
 import type { BpfMap, Bytes } from './map.ts';
-import type { NativeScan } from './native.ts';
 
 /** How a scan goes through a map. */
 export interface BatchOptions {

@@ -1,6 +1,7 @@
+import type { NativeMap, NativeMapCreation } from './binding.ts';
 import { describeFailure, EbpfMapError, EbpfPermissionError } from './errors.ts';
 import type { MapSpec } from './map.ts';
-import { type NativeMap, type NativeMapCreation, native } from './native.ts';
+import { native } from './native.ts';
 import { nearest } from './nearest.ts';
 import { capabilitiesToCreate, missingCapabilities, permissionHint } from './privileges.ts';
 

@@ -1,6 +1,6 @@
+import type { NativeMember } from './binding.ts';
 import { EbpfMapError, isNativeFailure } from './errors.ts';
 import type { BpfMap } from './map.ts';
-import type { NativeMember } from './native.ts';
 import { nearest } from './nearest.ts';
 import { byIdFailure } from './pin.ts';
 

@@ -1,9 +1,10 @@
+import type { NativeReader, NativeReaderOptions } from './binding.ts';
 import { EbpfError, EbpfNotSupportedError, EbpfStateError, isNativeFailure } from './errors.ts';
 import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
 import type { BpfMap, Bytes } from './map.ts';
 import { type CounterField, counterFields } from './map-fields.ts';
 import { MapSampler, type SamplerOptions } from './map-sampler.ts';
-import { type NativeReader, type NativeReaderOptions, native } from './native.ts';
+import { native } from './native.ts';
 import { hasSnapshot, loadSnapshot } from './snapshot.ts';
 
 /** How a reader reads: mapped memory, a program in the kernel, batches, or key by key. */

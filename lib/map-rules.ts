@@ -1,4 +1,4 @@
-import type { NativeMapSpec } from './native.ts';
+import type { NativeMapSpec } from './binding.ts';
 import { native } from './native.ts';
 import { finding } from './rules.ts';
 import type { Finding, ValidationLimits } from './validate.ts';

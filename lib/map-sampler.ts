@@ -1,6 +1,6 @@
+import type { NativeSampler, NativeSamplerOptions } from './binding.ts';
 import { EbpfStateError } from './errors.ts';
 import { closedInTime, warnIfForgotten } from './lifetime.ts';
-import type { NativeSampler, NativeSamplerOptions } from './native.ts';
 
 /** How often a map is sampled, and how much is kept. */
 export interface SamplerOptions {

@@ -1,4 +1,5 @@
 import { endianness } from 'node:os';
+import type { NativeBatchResult, NativeMap } from './binding.ts';
 import { describeFailure, EbpfStateError, errnoName } from './errors.ts';
 import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
 import type { BpfLink } from './link.ts';
@@ -9,7 +10,7 @@ import { mapFailure, mapWords } from './map-failure.ts';
 import { MapReader, type ReaderOptions } from './map-reader.ts';
 import { checkShape } from './map-shape.ts';
 import { MapSlot, type SlotOptions } from './map-slot.ts';
-import { type NativeBatchResult, type NativeMap, native } from './native.ts';
+import { native } from './native.ts';
 import { byIdFailure, openId, openPin, pin, unpin } from './pin.ts';
 import type { BpfProgram } from './program.ts';
 import { attachStructOps } from './struct-ops.ts';

@@ -1,4 +1,5 @@
 import { attachAll } from './attach.ts';
+import type { NativeMap, NativeObject, NativeProgram } from './binding.ts';
 import {
   describeFailure,
   EbpfError,
@@ -14,7 +15,7 @@ import { closedInTime, warnIfForgotten } from './lifetime.ts';
 import type { BpfLink } from './link.ts';
 import { type LoadOptions, type LoadPlan, planLoad } from './load-options.ts';
 import { BpfMap } from './map.ts';
-import { type NativeMap, type NativeObject, type NativeProgram, native } from './native.ts';
+import { native } from './native.ts';
 import { nearest } from './nearest.ts';
 import {
   type Capability,

@@ -9,9 +9,9 @@ import {
   unlinkSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
+import type { NativeMap, NativeProgram } from './binding.ts';
 import { EbpfError } from './errors.ts';
 import type { BpfMap } from './map.ts';
-import type { NativeMap, NativeProgram } from './native.ts';
 import { bpffsAt, openPin, pin, pinPath } from './pin.ts';
 import type { BpfProgram } from './program.ts';
 

@@ -1,7 +1,8 @@
 import { existsSync, statfsSync, unlinkSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
+import type { NativeLink, NativeMap, NativeProgram } from './binding.ts';
 import { describeFailure, EbpfError, type EbpfErrorOptions, EbpfPermissionError } from './errors.ts';
-import { type NativeLink, type NativeMap, type NativeProgram, native } from './native.ts';
+import { native } from './native.ts';
 import { type Capability, kernelBefore, missingCapabilities, permissionHint } from './privileges.ts';
 
 // A pin: a name in a BPF file system that keeps a map, a program or a link in the kernel.

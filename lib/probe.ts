@@ -1,7 +1,8 @@
 import { accessSync, existsSync, constants as files, readFileSync, statSync } from 'node:fs';
 import { constants, release } from 'node:os';
+import type { NativeProbe } from './binding.ts';
 import { errnoName } from './errors.ts';
-import { type NativeProbe, native } from './native.ts';
+import { native } from './native.ts';
 import {
   type Capability,
   capabilitiesToCreate,

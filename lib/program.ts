@@ -1,5 +1,6 @@
 import { type Attached, attachFailure, noObject, type SectionTarget, sectionTarget } from './attach.ts';
 import { attachBySection } from './attach-section.ts';
+import type { NativeLink, NativeProgram } from './binding.ts';
 import { type CgroupOptions, cgroupFailure, checkCgroupProgram } from './cgroup.ts';
 import { describeFailure, EbpfError, EbpfNotSupportedError, isNativeFailure } from './errors.ts';
 import type { NetTarget } from './interface.ts';
@@ -15,7 +16,7 @@ import {
 import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
 import { BpfLink, type XdpLink, type XdpOptions } from './link.ts';
 import type { BpfMap, Bytes } from './map.ts';
-import { type NativeLink, type NativeProgram, native } from './native.ts';
+import { native } from './native.ts';
 import { attachNetfilter, type NetfilterOptions } from './netfilter.ts';
 import { attachNetns } from './netns-link.ts';
 import { attachPerfEvent, type PerfEventOptions } from './perf-event.ts';

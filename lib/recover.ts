@@ -1,9 +1,10 @@
 import { type Hook, hookName, parseHookName, type Recorded } from './attachment.ts';
+import type { NativeLink } from './binding.ts';
 import { EbpfError, EbpfPermissionError } from './errors.ts';
 import { askedOf, listInterfaces, xdpHolder, xdpState } from './interface.ts';
 import { BpfLink, type LinkInit, XdpLink, type XdpMode } from './link.ts';
 import { type Entry, type LostHook, replacedError } from './loaded.ts';
-import { type NativeLink, native } from './native.ts';
+import { native } from './native.ts';
 import { findNetns } from './netns.ts';
 import { BpfObject } from './object.ts';
 import { openPin } from './pin.ts';

@@ -1,8 +1,9 @@
+import type { NativeMap, NativeProgram } from './binding.ts';
 import { encodeGlobals } from './globals.ts';
 import type { ObjectInfo } from './inspect.ts';
 import type { BpfMap } from './map.ts';
 import type { CounterField } from './map-fields.ts';
-import { type NativeMap, type NativeProgram, native } from './native.ts';
+import { native } from './native.ts';
 import { checkedInfo } from './object.ts';
 import { readSourceSync, type SourceBytes } from './source.ts';
 

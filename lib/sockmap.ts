@@ -1,7 +1,7 @@
 import { type Attached, attachFailure, requireType } from './attach.ts';
+import type { NativeLink } from './binding.ts';
 import { EbpfAttachError, errnoName, isNativeFailure } from './errors.ts';
 import type { BpfMap } from './map.ts';
-import type { NativeLink } from './native.ts';
 import type { BpfProgram } from './program.ts';
 
 // Programs of a map of sockets, which see what its sockets send or receive.

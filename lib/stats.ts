@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
+import type { NativeStats } from './binding.ts';
 import { describeFailure, EbpfError, EbpfPermissionError } from './errors.ts';
 import { closedInTime, warnIfForgotten } from './lifetime.ts';
 import type { Entry } from './loaded.ts';
-import { type NativeStats, native } from './native.ts';
+import { native } from './native.ts';
 import { missingCapabilities, permissionHint } from './privileges.ts';
 
 /**

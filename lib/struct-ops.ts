@@ -1,6 +1,6 @@
+import type { NativeLink, NativeMap } from './binding.ts';
 import { describeFailure, EbpfAttachError, EbpfPermissionError } from './errors.ts';
 import { BpfLink } from './link.ts';
-import type { NativeLink, NativeMap } from './native.ts';
 import { missingCapabilities, permissionHint } from './privileges.ts';
 
 // A struct of functions that the kernel calls, such as a TCP congestion control: a map whose value is the struct.

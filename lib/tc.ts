@@ -1,3 +1,4 @@
+import type { NativeInterface, NativeLink, NativeTcFilter } from './binding.ts';
 import {
   describeFailure,
   EbpfAttachError,
@@ -9,7 +10,7 @@ import {
 } from './errors.ts';
 import { askedOf, findInterface, holderOf, type NetTarget, requireUp } from './interface.ts';
 import { BpfLink, type LinkInit, requirePersistable } from './link.ts';
-import { type NativeInterface, type NativeLink, type NativeTcFilter, native } from './native.ts';
+import { native } from './native.ts';
 import { netnsIdentity } from './netns.ts';
 import { permissionError } from './privileges.ts';
 import type { BpfProgram } from './program.ts';

@@ -1,10 +1,11 @@
 import { access, constants, stat } from 'node:fs/promises';
+import type { CompleteInspection, NativeInspection } from './binding.ts';
 import { instructionFindings, licenseFindings, refusalFinding, typeFindings } from './defects.ts';
 import { dryRun } from './dry-run.ts';
 import { EbpfValidationError } from './errors.ts';
 import { isComplete, type ObjectInfo, objectInfo } from './inspect.ts';
 import { mapFindings, nameFindings } from './map-rules.ts';
-import { type CompleteInspection, type NativeInspection, native } from './native.ts';
+import { native } from './native.ts';
 import { finding } from './rules.ts';
 import { DEFAULT_FILE_LIMIT, readSource, type Source, type SourceBytes } from './source.ts';
 

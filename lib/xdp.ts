@@ -1,7 +1,7 @@
+import type { NativeInterface, NativeLink } from './binding.ts';
 import { describeFailure, EbpfAttachError, type EbpfError, withKernelWords } from './errors.ts';
 import { findInterface, type NetTarget, requireUp, xdpHolder, xdpState } from './interface.ts';
 import { type BpfLink, requirePersistable, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
-import type { NativeInterface, NativeLink } from './native.ts';
 import { permissionError } from './privileges.ts';
 import type { BpfProgram } from './program.ts';
 

@@ -1,7 +1,8 @@
+import type { NativeInterface } from '../binding.ts';
 import { EbpfAttachError, isNativeFailure } from '../errors.ts';
 import { findInterface, type Iface, listInterfaces } from '../interface.ts';
 import type { MapReader } from '../map-reader.ts';
-import { type NativeInterface, native } from '../native.ts';
+import { native } from '../native.ts';
 import { netnsIdentity } from '../netns.ts';
 import { type BpfObject, loadObject } from '../object.ts';
 import { keepBundled } from './bundled.ts';

@@ -2,6 +2,7 @@ import { constants } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
 import { afterEach, describe, expect, it, test } from 'vitest';
 import { attachFailure } from '../../lib/attach.ts';
+import type { NativePin, NativeXdpState } from '../../lib/binding.ts';
 import { refusalFinding, typeFindings } from '../../lib/defects.ts';
 import { dryRun } from '../../lib/dry-run.ts';
 import {
@@ -16,7 +17,6 @@ import {
   xdpQuery,
 } from '../../lib/index.ts';
 import { askedOf, findInterface, listInterfaces, requireUp, xdpHolder } from '../../lib/interface.ts';
-import type { NativePin, NativeXdpState } from '../../lib/native.ts';
 import { nearest } from '../../lib/nearest.ts';
 import { netnsIdentity } from '../../lib/netns.ts';
 import { byIdFailure, openPin, pin, pinPath, unpin } from '../../lib/pin.ts';
