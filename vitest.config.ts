@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { SLOWNESS } from './test/helpers/slowness.ts';
 
 // scripts/test-asan: every Node process of the tests is this wrapper, which preloads the sanitizer.
 const node = process.env.NODE_EBPF_TEST_NODE;
@@ -14,8 +15,6 @@ const inProcess = process.env.NODE_EBPF_TEST_IN_PROCESS === '1';
 const outside = [
   'test/kernel/{cli,cli-doctor,cli-flows,cli-latency,cli-net,docs,docs-commands,drop-privileges}.test.ts',
 ];
-/** Everything takes that many times longer: the sanitizer's factor, or that of an emulated processor (scripts/test-vm). */
-const slowness = Number(process.env.NODE_EBPF_TEST_SLOWNESS ?? (node ? 4 : 1));
 
 interface Suite {
   name: string;
@@ -62,8 +61,8 @@ export default defineConfig({
         execArgv: threads ? [] : ['--expose-gc'],
         fileParallelism: !serial,
         ...(serial ? { maxWorkers: 1 } : {}),
-        testTimeout: seconds * 1000 * slowness,
-        hookTimeout: seconds * 1000 * slowness,
+        testTimeout: seconds * 1000 * SLOWNESS,
+        hookTimeout: seconds * 1000 * SLOWNESS,
         sequence: { groupOrder: order },
       },
     })),

@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { leftNetns, type Netns } from './netns.ts';
+import { SLOWNESS } from './slowness.ts';
 import { until } from './until.ts';
 
 export type Mode = 'drv' | 'skb' | 'hw';
@@ -34,7 +35,7 @@ export function bpftool<T>(...args: string[]): T {
  * with ENOENT. Ask again then: where others load and unload all the while, that is many times.
  */
 export function listed(noun: Noun): Listed[] {
-  const deadline = performance.now() + 10_000;
+  const deadline = performance.now() + 10_000 * SLOWNESS;
   for (;;) {
     try {
       return bpftool<Listed[]>(noun, 'show');

@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { threadId } from 'node:worker_threads';
 import { afterAll } from 'vitest';
+import { SLOWNESS } from './slowness.ts';
 
 export interface Interface {
   readonly name: string;
@@ -175,11 +176,11 @@ export class Netns implements Disposable {
    * every frame.
    */
   #awaitCarrier(name: string): void {
-    const deadline = performance.now() + 10_000;
+    const deadline = performance.now() + 10_000 * SLOWNESS;
     for (;;) {
       const { operstate, qdisc } = this.#link(name);
       if (operstate === 'UP' && qdisc !== 'noop') return;
-      if (performance.now() > deadline) throw new Error(`${name} is ${operstate} with ${qdisc} after 10 s`);
+      if (performance.now() > deadline) throw new Error(`${name} stays ${operstate} with ${qdisc}`);
     }
   }
 }

@@ -1,7 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-
-/** On an emulated processor (scripts/test-vm) what is waited for comes that many times later. */
-const SLOWNESS = Number(process.env.NODE_EBPF_TEST_SLOWNESS ?? 1);
+import { SLOWNESS } from './slowness.ts';
 
 /**
  * Polls until `answer` returns something other than undefined, null or false, and returns that. Waiting is on

@@ -6,10 +6,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { blocks, exampleFolder, exampleNetns, ROOT } from '../helpers/documents.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
 import type { Netns } from '../helpers/netns.ts';
+import { SLOWNESS } from '../helpers/slowness.ts';
 import { until } from '../helpers/until.ts';
 
 /** For those that go on until they are interrupted. */
-const SECONDS = 4 * Number(process.env.NODE_EBPF_TEST_SLOWNESS ?? (process.env.NODE_EBPF_TEST_NODE ? 4 : 1));
+const SECONDS = 4 * SLOWNESS;
 /** The C of the documents, and what test/bpf/ has of the same name for docs.test.ts. */
 const SOURCES = { my_program: 'docs/getting-started.md', execs: 'docs/tracing.md' };
 const ARCHITECTURE_S = `/usr/include/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;
