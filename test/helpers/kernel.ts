@@ -204,7 +204,8 @@ export function heldByOthers(): Held {
  * Waits until nothing that was made since the snapshot and is ours is left, and throws with what is. Ours: it
  * has one of our names, and it is held by no other process: by this one, or by an attachment or a pin. Only
  * what is there at the first look counts: other runs of these tests on the machine make and free programs of
- * the same names all the while.
+ * the same names all the while. Theirs too has no holder while one of their processes has ended and the next, which takes
+ * its pins over, starts: seconds.
  */
 export async function assertNothingLeft(before: Snapshot): Promise<void> {
   let candidates: Record<Noun, ReadonlySet<number>> | undefined;
@@ -239,6 +240,7 @@ export async function assertNothingLeft(before: Snapshot): Promise<void> {
       return left.length === 0;
     },
     () => `left behind: ${left.join(', ')}`,
+    40_000,
   );
 }
 
