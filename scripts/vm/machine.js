@@ -168,8 +168,8 @@ function qemuArguments({ architecture, image, temporary, socket }) {
     ...['-chardev', `socket,id=port${number},path=${join(temporary, `port${number}`)}`],
     ...['-device', `virtserialport,chardev=port${number},nr=${number}`],
   ]);
-  // Both emulated processors in one thread: with a thread for each, one may take the int3 of a branch that the other has patched, after
-  // the kernel has forgotten it ("Oops: int3" in __schedule, of 6.12, while tracing and perf events switch its static branches).
+  // Both emulated processors in one thread. With a thread for each, 6.12 panicked twice at a branch of __schedule that it was patching
+  // ("Oops: int3", in probe.test.ts and perf-event.test.ts); it looks like QEMU's, where one still runs what the other has replaced.
   return [
     ...['-M', machine, '-smp', `${PROCESSORS}`, '-m', `${MEGABYTES}`],
     ...(kvm ? ['-accel', 'kvm', '-cpu', 'host,pmu=off'] : ['-accel', 'tcg,thread=single', '-cpu', emulated]),
