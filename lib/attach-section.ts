@@ -1,46 +1,57 @@
 import type { SectionTarget } from './attach.ts';
 import { EbpfAttachError } from './errors.ts';
-import type { BpfLink } from './link.ts';
-import type { BpfProgram } from './program.ts';
+import type { ProgramRef } from './program-ref.ts';
 
 // What the text behind the slash of a SEC() means, kind by kind (libbpf.c, section_defs).
 
-/** Attaches where it says; undefined where that is libbpf's to do. @internal */
-export function attachBySection(program: BpfProgram, at: SectionTarget): BpfLink | undefined {
+/** Where a SEC() attaches its program, kind by kind. */
+export type SectionPlace =
+  | { kind: 'tracepoint'; category: string; name: string }
+  | { kind: 'raw_tracepoint'; name: string }
+  | { kind: 'kprobe'; name: string; offset?: number; ret: boolean }
+  | { kind: 'syscall'; name: string; ret: boolean }
+  | { kind: 'kprobe.multi'; pattern: string; ret: boolean }
+  | { kind: 'uprobe'; binary: string; symbol: string; offset?: number; ret: boolean }
+  | { kind: 'usdt'; binary: string; provider: string; name: string };
+
+/** Where it says; undefined where that is libbpf's to do. @internal */
+export function parseSection(program: ProgramRef, at: SectionTarget): SectionPlace | undefined {
   const { kind, target } = at;
   const ret = kind.includes('ret');
   switch (kind) {
     case 'tp':
     case 'tracepoint': {
       const slash = target.indexOf('/');
-      return program.attachTracepoint(target.slice(0, Math.max(slash, 0)), target.slice(slash + 1));
+      return {
+        kind: 'tracepoint',
+        category: target.slice(0, Math.max(slash, 0)),
+        name: target.slice(slash + 1),
+      };
     }
     case 'raw_tp':
     case 'raw_tp.w':
     case 'raw_tracepoint':
     case 'raw_tracepoint.w':
-      return program.attachRawTracepoint(target);
+      return { kind: 'raw_tracepoint', name: target };
     case 'kprobe':
-    case 'kretprobe': {
-      const { name, offset } = withOffset(target);
-      return program.attachKprobe(name, { ret, ...(offset === undefined ? {} : { offset }) });
-    }
+    case 'kretprobe':
+      return { kind: 'kprobe', ret, ...withOffset(target) };
     case 'ksyscall':
     case 'kretsyscall':
-      return program.attachSyscall(target, { ret });
+      return { kind: 'syscall', name: target, ret };
     case 'kprobe.multi':
     case 'kretprobe.multi':
-      return program.attachKprobeMulti({ pattern: target }, { ret });
+      return { kind: 'kprobe.multi', pattern: target, ret };
     case 'uprobe':
     case 'uretprobe': {
       const { binary, rest } = parted(program, at, 1);
-      const { name: symbol, offset } = withOffset(rest);
-      return program.attachUprobe({ binary, symbol, ret, ...(offset === undefined ? {} : { offset }) });
+      const { name: symbol, ...offset } = withOffset(rest);
+      return { kind: 'uprobe', binary, symbol, ret, ...offset };
     }
     case 'usdt': {
       const { binary, rest } = parted(program, at, 2);
       const [provider = '', name = ''] = rest.split(':');
-      return program.attachUsdt({ binary, provider, name });
+      return { kind: 'usdt', binary, provider, name };
     }
   }
   return undefined;
@@ -53,7 +64,7 @@ function withOffset(target: string): { name: string; offset?: number } {
 }
 
 /** `binary:function`, `binary:provider:name`: the names hold no colon, a path may. */
-function parted(program: BpfProgram, { target }: SectionTarget, names: number) {
+function parted(program: ProgramRef, { target }: SectionTarget, names: number) {
   const parts = target.split(':');
   const binary = parts.slice(0, -names).join(':');
   if (binary !== '') return { binary, rest: parts.slice(-names).join(':') };

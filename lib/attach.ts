@@ -6,7 +6,7 @@ import {
   EbpfNotSupportedError,
   EbpfPermissionError,
 } from './errors.ts';
-import type { BpfLink, LinkOwner } from './link.ts';
+import type { LinkOwner } from './link.ts';
 import { type Capability, missingCapabilities, permissionHint } from './privileges.ts';
 import { attachPoint } from './section.ts';
 import { noTracepoint, rawTracepointsNear } from './tracepoint.ts';
@@ -133,16 +133,4 @@ export function attachFailure(
   }
   const hint = log.at(-1)?.replace(/^libbpf: /, '');
   return new EbpfAttachError(message, { ...options, target: at.target, hint });
-}
-
-/** Attaches each of them, or none. */
-export function attachAll(all: readonly { attach(): BpfLink }[]): BpfLink[] {
-  const links: BpfLink[] = [];
-  try {
-    for (const each of all) links.push(each.attach());
-  } catch (error) {
-    for (const link of links.reverse()) link.close();
-    throw error;
-  }
-  return links;
 }

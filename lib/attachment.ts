@@ -1,8 +1,9 @@
 import { listInterfaces, type NetTarget } from './interface.ts';
-import type { BpfLink, XdpMode } from './link.ts';
+import type { BpfLink } from './link.ts';
 import { netnsIdentity } from './netns.ts';
 import type { TcDirection } from './tc.ts';
-import type { AttachMode, TriedMode } from './xdp.ts';
+import type { TriedMode, XdpMode } from './xdp-mode.ts';
+import type { AttachMode } from './xdp-negotiation.ts';
 
 /** Where on an interface. */
 export type Hook = 'xdp' | 'tc-ingress' | 'tc-egress';

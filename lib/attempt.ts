@@ -3,7 +3,7 @@ import { findInterface, type NetTarget } from './interface.ts';
 import type { Entry } from './loaded.ts';
 import { netnsIdentity } from './netns.ts';
 import type { TcOptions } from './tc.ts';
-import { type NegotiatedXdpOptions, negotiateXdp } from './xdp.ts';
+import { type NegotiatedXdpOptions, negotiateXdp } from './xdp-negotiation.ts';
 
 type Made = Pick<Attachment, 'link' | 'tried' | 'requestedMode' | 'mode'> & { hook?: string };
 

@@ -1,6 +1,6 @@
 import type { NativeInspection, NativePlace, NativeRefusal } from './binding.ts';
+import type { Finding } from './finding.ts';
 import { finding, isRule, RULES } from './rules.ts';
-import type { Finding } from './validate.ts';
 
 // What native code found in the sections, in words.
 

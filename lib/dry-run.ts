@@ -1,10 +1,26 @@
 import { describeFailure } from './errors.ts';
+import type { Finding } from './finding.ts';
 import { native } from './native.ts';
 import { capabilitiesToLoad, missingCapabilities, permissionHint } from './privileges.ts';
 import { finding } from './rules.ts';
 import type { SourceBytes } from './source.ts';
-import type { Finding, VerifierVerdict } from './validate.ts';
 import { verifierCost, verifierLogs, verifierPlace, verifierSummary } from './verifier-log.ts';
+
+/** What the verifier says of one program. */
+export interface VerifierVerdict {
+  /** Its name. */
+  program: string;
+  /** Whether the verifier takes it. */
+  ok: boolean;
+  /** Instructions that the verifier walked; the kernel takes 1,000,000. */
+  processed: number;
+  /** The most states that the verifier kept at once. */
+  peakStates: number;
+  /** Bytes of stack, of the program and of the functions that it calls together. */
+  stackDepth: number;
+  /** The whole log, of a program that was refused. */
+  log?: string;
+}
 
 interface Candidate {
   name: string;

@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
-import type { Finding } from './validate.ts';
-import type { TriedMode } from './xdp.ts';
+import type { Finding } from './finding.ts';
+import type { TriedMode } from './xdp-mode.ts';
 
 /** What an EbpfError is made of besides its message: each becomes its member of the same name. */
 export interface EbpfErrorOptions {

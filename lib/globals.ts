@@ -1,7 +1,7 @@
 import { endianness } from 'node:os';
+import type { Bytes } from './bytes.ts';
 import { EbpfLoadError } from './errors.ts';
 import type { GlobalSpec } from './inspect.ts';
-import type { BpfMap, Bytes } from './map.ts';
 import { nearest } from './nearest.ts';
 
 // An object's global variables: `const volatile` ones, which the verifier takes for constants, and .data and .bss.
@@ -86,10 +86,17 @@ function show(value: unknown): string {
   return typeof value === 'bigint' ? `${value}n` : value instanceof Object ? typeof value : String(value);
 }
 
+/** The map of a section, as it is read. */
+export interface ReadableSection {
+  readonly name: string;
+  readonly valueSize: number;
+  get(key: number): Bytes | undefined;
+}
+
 /** The variables of a loaded object, each read from the kernel when it is asked for. */
 export function readableGlobals(
   globals: readonly GlobalSpec[],
-  maps: readonly BpfMap[],
+  maps: readonly ReadableSection[],
 ): Readonly<Record<string, GlobalValue>> {
   const result: Record<string, GlobalValue> = {};
   for (const spec of globals) {

@@ -1,6 +1,6 @@
 import type { CompleteInspection, NativeInspection, NativeMapSpec } from './binding.ts';
 import { refusalFinding } from './defects.ts';
-import type { MapSpec, MapType } from './map.ts';
+import type { MapSpec, MapType } from './map-spec.ts';
 import { native } from './native.ts';
 import { invalidObject, readSourceSync, type Source, type SourceBytes } from './source.ts';
 

@@ -1,5 +1,6 @@
 import { attachFailure } from './attach.ts';
 import type { NativeIterator, NativeLink } from './binding.ts';
+import type { Bytes } from './bytes.ts';
 import {
   describeFailure,
   EbpfAttachError,
@@ -7,10 +8,10 @@ import {
   EbpfNotSupportedError,
   EbpfStateError,
 } from './errors.ts';
+import { kernelBefore } from './kernel-release.ts';
 import type { BpfLink } from './link.ts';
-import type { BpfMap, Bytes } from './map.ts';
-import { kernelBefore } from './privileges.ts';
-import type { BpfProgram } from './program.ts';
+import type { BpfMap } from './map.ts';
+import type { ProgramRef } from './program-ref.ts';
 
 // One pass over objects of the kernel: a program of SEC("iter/…") is called for each, and what it writes is read.
 
@@ -22,7 +23,7 @@ export interface IteratorOptions {
 
 /** @internal */
 export function attachIterator(
-  program: BpfProgram,
+  program: ProgramRef,
   { map }: IteratorOptions,
 ): { native: NativeLink; target: string } {
   const target = map === undefined ? program.section.replace(/^iter(\.s)?\//, '') : `map ${map.name}`;
@@ -44,7 +45,7 @@ export function attachIterator(
 
 function iteratorFailure(
   what: string,
-  program: BpfProgram,
+  program: ProgramRef,
   map: BpfMap | undefined,
   target: string,
   error: unknown,

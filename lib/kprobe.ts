@@ -7,9 +7,9 @@ import {
   isNativeFailure,
 } from './errors.ts';
 import { functionsMatching, kernelFunctions, noFunction } from './kernel-functions.ts';
-import { kernelBefore } from './privileges.ts';
+import { kernelBefore } from './kernel-release.ts';
 import { probeKind } from './probe-event.ts';
-import type { BpfProgram } from './program.ts';
+import type { ProgramRef } from './program-ref.ts';
 
 // Functions of the kernel: one, several at once, or a system call's.
 
@@ -33,7 +33,7 @@ export interface KprobeMultiOptions {
 
 /** `fn`, or the first of several that the kernel has. @internal */
 export function attachKprobe(
-  program: BpfProgram,
+  program: ProgramRef,
   fn: string | readonly string[],
   { ret = false, offset = 0, cookie }: KprobeOptions,
 ): Attached {
@@ -49,7 +49,7 @@ export function attachKprobe(
 }
 
 /** The function that the kernel's entry code calls for a system call. @internal */
-export function attachSyscall(program: BpfProgram, name: string, ret: boolean): Attached {
+export function attachSyscall(program: ProgramRef, name: string, ret: boolean): Attached {
   const what = `attach ${program.name} to system call ${name}`;
   if (typeof name !== 'string' || !/^\w+$/.test(name)) {
     throw new TypeError(`Expected a system call's name but received ${JSON.stringify(name)}`);
@@ -78,7 +78,7 @@ const SYSCALL_PREFIXES = [WRAPPED[process.arch], '__se_sys_', 'sys_'].filter(
 
 function attachFirst(
   what: string,
-  program: BpfProgram,
+  program: ProgramRef,
   names: readonly string[],
   { ret, offset, cookie }: { ret: boolean; offset: number; cookie?: bigint | undefined },
   none: () => EbpfAttachError,
@@ -104,7 +104,7 @@ const REFUSALS: Readonly<Record<string, string>> = {
   EADDRNOTAVAIL: 'the kernel has several functions of this name',
 };
 
-function kprobeFailure(what: string, program: BpfProgram, target: string, error: unknown) {
+function kprobeFailure(what: string, program: ProgramRef, target: string, error: unknown) {
   const failure = attachFailure(what, program.name, { kind: 'kprobe', target }, error);
   const hint = REFUSALS[failure.code];
   if (hint === undefined || !(failure instanceof EbpfAttachError)) return failure;
@@ -114,7 +114,7 @@ function kprobeFailure(what: string, program: BpfProgram, target: string, error:
 
 /** One link for all of them. @internal */
 export function attachKprobeMulti(
-  program: BpfProgram,
+  program: ProgramRef,
   fns: readonly string[] | { pattern: string },
   { ret = false, cookies }: KprobeMultiOptions,
 ): Attached {
@@ -145,7 +145,7 @@ export function attachKprobeMulti(
 
 function multiFailure(
   what: string,
-  program: BpfProgram,
+  program: ProgramRef,
   names: readonly string[],
   target: string,
   error: unknown,

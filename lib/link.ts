@@ -1,4 +1,5 @@
 import type { NativeLink, NativeLinkInfo } from './binding.ts';
+import { byIdFailure, openId } from './by-id.ts';
 import {
   describeFailure,
   EbpfAttachError,
@@ -8,32 +9,12 @@ import {
   type Holder,
   isNativeFailure,
 } from './errors.ts';
-import { holderOf } from './interface.ts';
+import { holderOf } from './holder.ts';
 import { keepAlive, root, unroot } from './lifetime.ts';
 import { native } from './native.ts';
-import { byIdFailure, openId, openPin, pin, unpin } from './pin.ts';
+import { openPin, pin, unpin } from './pin.ts';
 import { missingCapabilities, permissionHint } from './privileges.ts';
-import type { BpfProgram } from './program.ts';
-
-/** `drv`: in the driver; `skb`: generic, in the stack, on any interface; `hw`: on the card. */
-export type XdpMode = 'skb' | 'drv' | 'hw';
-
-/** How an XDP program is attached. */
-export interface XdpOptions {
-  /** One mode is that mode: no fallback. Default `drv`. */
-  mode?: XdpMode;
-  /** `link` (default) is undone when the process ends, however it ends; `netlink` when the process exits orderly. */
-  via?: 'link' | 'netlink';
-  /** Take the place of exactly this program, by netlink. */
-  replace?: {
-    /** The kernel's number for it, as EBUSY's `holder` has it. */
-    programId: number;
-  };
-  /** Set the interface up first. Default false: an interface that is down is an error. */
-  bringUp?: boolean;
-  /** With `netlink` or `replace`: leave it attached when the process ends. Pin the program, to find it again. */
-  persist?: boolean;
-}
+import type { ProgramRef } from './program-ref.ts';
 
 /**
  * What holds an attachment: a descriptor of this process; the interface, the socket or the map that it is on; or a pin
@@ -45,7 +26,7 @@ export type LinkOwner = 'fd' | 'netlink' | 'socket' | 'map' | 'pinned';
 export interface LinkInit {
   native: NativeLink;
   /** Absent for a link that came from a pin or an id. */
-  program?: BpfProgram;
+  program?: ProgramRef;
   kind: string;
   target: string;
   owner: LinkOwner;
@@ -175,7 +156,7 @@ export class BpfLink implements Disposable {
    * @throws EbpfAttachError where another one is, which stays: EPERM from a link, EEXIST or `ERR_EBPF_REPLACED` with the
    *   `holder` from netlink; ENOENT from a socket that has none
    */
-  update(program: BpfProgram, options: { expect?: BpfProgram } = {}): void {
+  update(program: ProgramRef, options: { expect?: ProgramRef } = {}): void {
     this.#call('update', () => {
       this.#native.update(program.native, options.expect?.native);
     });
@@ -307,19 +288,4 @@ function isAttached({ programId, ifindex, cgroupId, netnsInode, mapId }: NativeL
 export function requirePersistable(persist: boolean, owner: 'fd' | 'netlink'): void {
   if (!persist || owner === 'netlink') return;
   throw new TypeError('persist is for netlink and clsact: pin() keeps a link beyond the process');
-}
-
-/** An XDP program on an interface. */
-export class XdpLink extends BpfLink {
-  /** In the namespace that it was attached in. */
-  readonly ifindex: number;
-  /** The mode that was asked for; the kernel said that the program is there. */
-  readonly mode: XdpMode;
-
-  /** @internal */
-  constructor(init: LinkInit, ifindex: number, mode: XdpMode) {
-    super(init);
-    this.ifindex = ifindex;
-    this.mode = mode;
-  }
 }

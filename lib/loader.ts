@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { type Attachment, isHookAt, type Recorded, recordedAt } from './attachment.ts';
 import { type Attempt, sectionAttempt, tcAttempt, xdpAttempt } from './attempt.ts';
+import { checkedInfo } from './checked-object.ts';
 import { EbpfAttachError, EbpfError, EbpfPermissionError, EbpfStateError } from './errors.ts';
 import { type HealthReport, healthOf } from './health.ts';
 import type { Iface, NetTarget } from './interface.ts';
@@ -15,7 +16,7 @@ import {
   untilGone,
 } from './loaded.ts';
 import { nearest } from './nearest.ts';
-import { type BpfObject, checkedInfo, loadBytes } from './object.ts';
+import { type BpfObject, loadBytes } from './object.ts';
 import type { PinFolder } from './pin-folder.ts';
 import { PinRoot } from './pin-root.ts';
 import type { BpfProgram } from './program.ts';
@@ -24,7 +25,7 @@ import { openFolder, placeWords, recoverHooks, refuseReplaced } from './recover.
 import { inFolder, objectFiles, readSource, type Source } from './source.ts';
 import { type AttachErrors, type LoaderStats, loaderStats } from './stats.ts';
 import type { TcDirection, TcOptions } from './tc.ts';
-import type { AttachMode, NegotiatedXdpOptions } from './xdp.ts';
+import type { AttachMode, NegotiatedXdpOptions } from './xdp-negotiation.ts';
 
 /** Where a loader looks for programs, where it pins, and whom it tells. */
 export interface LoaderOptions {

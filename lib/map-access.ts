@@ -1,5 +1,5 @@
 import type { NativeMap, NativeMapAccess } from './binding.ts';
-import type { Bytes, Key } from './map.ts';
+import type { Bytes, Key } from './bytes.ts';
 import { native } from './native.ts';
 
 /** What a map's keys and values are, as far as their bytes go. */

@@ -1,7 +1,8 @@
 import type { NativeScan } from './binding.ts';
+import type { Bytes } from './bytes.ts';
 import { EbpfStateError } from './errors.ts';
 import { keepAlive } from './lifetime.ts';
-import type { BpfMap, Bytes } from './map.ts';
+import type { MapRef } from './map-ref.ts';
 
 /** How a scan goes through a map. */
 export interface BatchOptions {
@@ -29,7 +30,7 @@ export class BatchReader implements Disposable {
   readonly valueStride: number;
   /** `iterate`: key by key, where the kernel has no batches for the type. */
   readonly via: 'batch' | 'iterate';
-  readonly #map: BpfMap;
+  readonly #map: MapRef;
   readonly #native: NativeScan;
   #closed = false;
   #capacity: number;
@@ -37,7 +38,7 @@ export class BatchReader implements Disposable {
   #values: Bytes;
 
   /** @internal */
-  constructor(map: BpfMap, { capacity, take = false }: BatchOptions = {}) {
+  constructor(map: MapRef, { capacity, take = false }: BatchOptions = {}) {
     if (typeof take !== 'boolean') {
       throw new TypeError(`Expected a boolean for take but received ${typeof take}`);
     }

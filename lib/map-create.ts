@@ -1,33 +1,9 @@
 import type { NativeMap, NativeMapCreation } from './binding.ts';
 import { describeFailure, EbpfMapError, EbpfPermissionError } from './errors.ts';
-import type { MapSpec } from './map.ts';
+import { MapFlags, type MapSpec } from './map-spec.ts';
 import { native } from './native.ts';
 import { nearest } from './nearest.ts';
 import { capabilitiesToCreate, missingCapabilities, permissionHint } from './privileges.ts';
-
-/** Bits of a map's `flags`, as linux/bpf.h has them. */
-export const MapFlags = {
-  /** Memory for an entry when it is inserted, not when the map is made. An lpm_trie and local storage take no other. */
-  NO_PREALLOC: 1 << 0,
-  /** LRU hashes: a list for each CPU, not one for all; each evicts on its own. */
-  NO_COMMON_LRU: 1 << 1,
-  /** Memory on one NUMA node; create() names none, which is node 0. */
-  NUMA_NODE: 1 << 2,
-  /** User space only reads. */
-  RDONLY: 1 << 3,
-  /** User space only writes. */
-  WRONLY: 1 << 4,
-  /** Programs only read (kernel 5.2). */
-  RDONLY_PROG: 1 << 7,
-  /** Programs only write (kernel 5.2). */
-  WRONLY_PROG: 1 << 8,
-  /** Socket storage: a connection that is accepted inherits the listener's. */
-  CLONE: 1 << 9,
-  /** An array that memory() and a reader via `mmap` can map (kernel 5.5). */
-  MMAPABLE: 1 << 10,
-  /** An array whose number of entries may differ from that of the map of maps' `inner` (kernel 5.10). */
-  INNER_MAP: 1 << 12,
-} as const;
 
 /** BpfMap.create(). @internal */
 export function createMap(spec: MapSpec): NativeMap {

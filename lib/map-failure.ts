@@ -5,7 +5,7 @@ import {
   EbpfStateError,
   isNativeFailure,
 } from './errors.ts';
-import { MapFlags } from './map-create.ts';
+import { MapFlags } from './map-spec.ts';
 import { missingCapabilities, permissionHint } from './privileges.ts';
 
 interface Subject {

@@ -1,8 +1,8 @@
 import type { NativeMember } from './binding.ts';
+import { byIdFailure } from './by-id.ts';
 import { EbpfMapError, isNativeFailure } from './errors.ts';
-import type { BpfMap } from './map.ts';
+import type { MapRef } from './map-ref.ts';
 import { nearest } from './nearest.ts';
-import { byIdFailure } from './pin.ts';
 
 /** An integer in a map's value. */
 export interface CounterField {
@@ -17,7 +17,7 @@ export interface CounterField {
  *
  * @throws EbpfMapError `ERR_EBPF_NO_FIELD`, with the nearest names
  */
-export function counterFields(map: BpfMap, wanted: readonly (number | string)[] | undefined): CounterField[] {
+export function counterFields(map: MapRef, wanted: readonly (number | string)[] | undefined): CounterField[] {
   if (wanted === undefined) return wholeValue(map);
   if (wanted.length === 0) throw new RangeError('Expected at least one field');
   let members: readonly NativeMember[] | undefined;
@@ -33,7 +33,7 @@ export function counterFields(map: BpfMap, wanted: readonly (number | string)[] 
   });
 }
 
-function wholeValue(map: BpfMap): CounterField[] {
+function wholeValue(map: MapRef): CounterField[] {
   const { valueSize } = map;
   if ([1, 2, 4].includes(valueSize)) return [{ offset: 0, size: valueSize, signed: false }];
   if (valueSize % 8 !== 0 || valueSize === 0) {
@@ -46,7 +46,7 @@ function wholeValue(map: BpfMap): CounterField[] {
   return Array.from({ length: valueSize / 8 }, (_, i) => ({ offset: 8 * i, size: 8, signed: false }));
 }
 
-function atOffset(map: BpfMap, offset: number): CounterField {
+function atOffset(map: MapRef, offset: number): CounterField {
   const size = [1, 2, 4].includes(map.valueSize) ? map.valueSize : 8;
   if (Number.isInteger(offset) && offset >= 0 && offset + size <= map.valueSize) {
     return { offset, size, signed: false };
@@ -57,7 +57,7 @@ function atOffset(map: BpfMap, offset: number): CounterField {
 }
 
 /** The integers that BTF names in a value; none where the kernel has no BTF for it. */
-export function membersOf(map: BpfMap): NativeMember[] {
+export function membersOf(map: MapRef): NativeMember[] {
   try {
     return map.native.members();
   } catch (error) {
@@ -66,7 +66,7 @@ export function membersOf(map: BpfMap): NativeMember[] {
   }
 }
 
-function noField(map: BpfMap, field: string, members: readonly NativeMember[]): EbpfMapError {
+function noField(map: MapRef, field: string, members: readonly NativeMember[]): EbpfMapError {
   const names = nearest(
     field,
     members.map(({ name }) => name),

@@ -1,8 +1,9 @@
 import type { NativeReader, NativeReaderOptions } from './binding.ts';
+import type { Bytes } from './bytes.ts';
 import { EbpfError, EbpfNotSupportedError, EbpfStateError, isNativeFailure } from './errors.ts';
 import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
-import type { BpfMap, Bytes } from './map.ts';
 import { type CounterField, counterFields } from './map-fields.ts';
+import type { MapRef } from './map-ref.ts';
 import { MapSampler, type SamplerOptions } from './map-sampler.ts';
 import { native } from './native.ts';
 import { hasSnapshot, loadSnapshot } from './snapshot.ts';
@@ -55,7 +56,7 @@ export class MapReader implements Disposable {
   readonly fields: number;
   /** With `perCpu`, how many CPUs a row has numbers for; else 1. */
   readonly cpus: number;
-  readonly #map: BpfMap;
+  readonly #map: MapRef;
   readonly #layout: readonly CounterField[];
   readonly #perCpu: boolean;
   readonly #samplers = new Set<MapSampler>();
@@ -71,7 +72,7 @@ export class MapReader implements Disposable {
   #closed = false;
 
   /** @internal */
-  constructor(map: BpfMap, options: ReaderOptions = {}) {
+  constructor(map: MapRef, options: ReaderOptions = {}) {
     const { perCpu = false, via = 'auto' } = options;
     if (!['auto', 'mmap', 'snapshot', 'batch', 'lookup'].includes(via)) {
       throw new TypeError(
@@ -356,7 +357,7 @@ export class MapReader implements Disposable {
   }
 }
 
-function rowsFor(map: BpfMap, capacity: number | undefined): number {
+function rowsFor(map: MapRef, capacity: number | undefined): number {
   if (map.type.endsWith('array')) return map.maxEntries;
   if (capacity === undefined) return Math.min(Math.max(map.maxEntries, 1), DEFAULT_CAPACITY);
   if (Number.isInteger(capacity) && capacity >= 1 && capacity <= MOST_ROWS) return capacity;

@@ -1,7 +1,8 @@
 import type { NativeMapSpec } from './binding.ts';
+import type { Finding } from './finding.ts';
 import { native } from './native.ts';
 import { finding } from './rules.ts';
-import type { Finding, ValidationLimits } from './validate.ts';
+import type { ValidationLimits } from './validation-limits.ts';
 
 // What the kernel checks when it creates a map: the map_alloc_check functions in kernel/bpf, 6.18.
 

@@ -1,10 +1,11 @@
 import { EbpfMapError } from './errors.ts';
-import type { BpfMap, MapSpec } from './map.ts';
+import type { MapRef } from './map-ref.ts';
+import type { MapSpec } from './map-spec.ts';
 
 const SHAPE = ['name', 'type', 'keySize', 'valueSize', 'maxEntries', 'flags'] as const;
 
 /** Throws unless `map` has every member that `expect` names. The kernel keeps 15 characters of a name. @internal */
-export function checkShape(what: string, map: BpfMap, expect: Partial<MapSpec>): void {
+export function checkShape(what: string, map: MapRef, expect: Partial<MapSpec>): void {
   const unknown = Object.keys(expect).find((member) => !(SHAPE as readonly string[]).includes(member));
   if (unknown !== undefined) {
     throw new TypeError(`Expected ${SHAPE.join(', ')} in a map's shape but received ${unknown}`);

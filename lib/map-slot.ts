@@ -1,4 +1,4 @@
-import type { Bytes } from './map.ts';
+import type { Bytes } from './bytes.ts';
 import type { MapAccess } from './map-access.ts';
 
 /** How a slot is read. */

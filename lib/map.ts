@@ -1,5 +1,7 @@
 import { endianness } from 'node:os';
 import type { NativeBatchResult, NativeMap } from './binding.ts';
+import { byIdFailure, openId } from './by-id.ts';
+import type { Bytes, Key } from './bytes.ts';
 import { describeFailure, EbpfStateError, errnoName } from './errors.ts';
 import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
 import type { BpfLink } from './link.ts';
@@ -10,74 +12,11 @@ import { mapFailure, mapWords } from './map-failure.ts';
 import { MapReader, type ReaderOptions } from './map-reader.ts';
 import { checkShape } from './map-shape.ts';
 import { MapSlot, type SlotOptions } from './map-slot.ts';
+import type { MapInfo, MapSpec, MapType } from './map-spec.ts';
 import { native } from './native.ts';
-import { byIdFailure, openId, openPin, pin, unpin } from './pin.ts';
-import type { BpfProgram } from './program.ts';
+import { openPin, pin, unpin } from './pin.ts';
+import type { ProgramRef } from './program-ref.ts';
 import { attachStructOps } from './struct-ops.ts';
-
-/** Bytes, taken and given: a Node `Buffer` will do. */
-export type Bytes = Uint8Array;
-/** A map's key: its bytes, or a number where keys are 4 bytes wide. */
-export type Key = Bytes | number;
-
-/** The kernel's word for a map's type (`enum bpf_map_type`, in lower case). */
-export type MapType =
-  | 'hash'
-  | 'array'
-  | 'percpu_hash'
-  | 'percpu_array'
-  | 'lru_hash'
-  | 'lru_percpu_hash'
-  | 'lpm_trie'
-  | 'queue'
-  | 'stack'
-  | 'bloom_filter'
-  | 'array_of_maps'
-  | 'hash_of_maps'
-  | 'prog_array'
-  | 'perf_event_array'
-  | 'ringbuf'
-  | 'user_ringbuf'
-  | 'devmap'
-  | 'devmap_hash'
-  | 'cpumap'
-  | 'xskmap'
-  | 'sockmap'
-  | 'sockhash'
-  | 'cgroup_array'
-  | 'stack_trace'
-  | 'arena'
-  | (string & {});
-
-/** A map's shape: sizes in bytes. */
-export interface MapSpec {
-  /** At most 15 letters, digits, `_` and `.`: what the kernel keeps. */
-  name?: string;
-  /** Any that libbpf knows. */
-  type: MapType;
-  /** 0 for a queue, a stack, a bloom filter and a ring buffer. */
-  keySize: number;
-  /** Of one CPU. */
-  valueSize: number;
-  /** Of a ring buffer: its bytes. */
-  maxEntries: number;
-  /** MapFlags. */
-  flags?: number;
-  /** What a map of maps holds. */
-  inner?: MapSpec;
-}
-
-/** A map's shape, and what the kernel says of it. */
-export interface MapInfo extends MapSpec {
-  /** The kernel's number for it, which BpfMap.fromId() takes. */
-  id: number;
-  /** Whether somebody froze it: no user space writes it any more. */
-  frozen: boolean;
-  /** What the kernel charges for it now. */
-  memoryBytes: number;
-  /** Whether the kernel knows the types of its keys and values. */
-  btf: boolean;
-}
 
 /**
  * How many CPUs this machine may ever have: the number of values in each per-CPU slot. Not the number online.
@@ -262,7 +201,7 @@ export class BpfMap implements Disposable {
    * @param flags 0; 1: only where the key is absent; 2: only where it is there (linux/bpf.h, BPF_NOEXIST, BPF_EXIST)
    * @throws EbpfMapError EEXIST, ENOENT by the flags; E2BIG where the map is full
    */
-  set(key: Key, value: Bytes | BpfMap | BpfProgram, flags = 0): void {
+  set(key: Key, value: Bytes | BpfMap | ProgramRef, flags = 0): void {
     const access = this.#bound(key);
     if (value instanceof Uint8Array) {
       if (value.length !== this.slotSize) refuseBytes('value', value, this.slotSize);
@@ -277,7 +216,7 @@ export class BpfMap implements Disposable {
     }
   }
 
-  #putDescriptor(slot: Bytes, value: BpfMap | BpfProgram): void {
+  #putDescriptor(slot: Bytes, value: BpfMap | ProgramRef): void {
     const holds = HOLDS[this.type];
     const fits = holds === 'map' ? value instanceof BpfMap : holds === 'program' && isProgram(value);
     if (!fits) {
@@ -620,12 +559,12 @@ const HOLDS: Readonly<Record<string, 'map' | 'program'>> = {
   prog_array: 'program',
 };
 
-function isProgram(value: BpfMap | BpfProgram): boolean {
+function isProgram(value: BpfMap | ProgramRef): boolean {
   return typeof value === 'object' && value !== null && 'tag' in value && 'native' in value;
 }
 
 // The number of a closed handle may be another map's by now.
-function openDescriptor(what: string, { native }: BpfMap | BpfProgram): number {
+function openDescriptor(what: string, { native }: BpfMap | ProgramRef): number {
   try {
     return native.describe().fd;
   } catch (error) {

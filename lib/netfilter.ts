@@ -1,7 +1,7 @@
 import { type Attached, attachFailure, requireType } from './attach.ts';
 import { describeFailure, EbpfAttachError, EbpfNotSupportedError } from './errors.ts';
-import { kernelBefore } from './privileges.ts';
-import type { BpfProgram } from './program.ts';
+import { kernelBefore } from './kernel-release.ts';
+import type { ProgramRef } from './program-ref.ts';
 
 // Hooks that packets pass in the network stack, where iptables and nftables are too.
 
@@ -24,7 +24,7 @@ const PF = { ipv4: 2, ipv6: 10 } as const;
 const HOOKS = ['pre_routing', 'local_in', 'forward', 'local_out', 'post_routing'];
 
 /** @internal */
-export function attachNetfilter(program: BpfProgram, options: NetfilterOptions): Attached {
+export function attachNetfilter(program: ProgramRef, options: NetfilterOptions): Attached {
   const { pf, hooknum, priority, defrag = false, netns } = options;
   const target = `${pf} ${hooknum} at ${priority}`;
   const what = `attach ${program.name} to ${target}`;
@@ -48,7 +48,7 @@ export function attachNetfilter(program: BpfProgram, options: NetfilterOptions):
 
 function netfilterFailure(
   what: string,
-  program: BpfProgram,
+  program: ProgramRef,
   target: string,
   defrag: boolean,
   error: unknown,

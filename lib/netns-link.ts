@@ -1,6 +1,6 @@
 import { type Attached, attachFailure, requireType } from './attach.ts';
 import { EbpfAttachError } from './errors.ts';
-import type { BpfProgram } from './program.ts';
+import type { ProgramRef } from './program-ref.ts';
 
 // Programs of a network namespace as a whole: which socket gets a connection, how a packet's headers are read.
 
@@ -11,7 +11,7 @@ const PLACES: Readonly<Record<string, string>> = {
 };
 
 /** @internal */
-export function attachNetns(program: BpfProgram, netns: string | number): Attached {
+export function attachNetns(program: ProgramRef, netns: string | number): Attached {
   const target = typeof netns === 'number' ? `descriptor ${netns}` : String(netns);
   const what = `attach ${program.name} to network namespace ${target}`;
   if (typeof netns === 'number' ? !Number.isInteger(netns) || netns < 0 : typeof netns !== 'string') {

@@ -1,5 +1,5 @@
-import { attachAll } from './attach.ts';
 import type { NativeMap, NativeObject, NativeProgram } from './binding.ts';
+import { checkedInfo } from './checked-object.ts';
 import {
   describeFailure,
   EbpfError,
@@ -10,7 +10,7 @@ import {
   isNativeFailure,
 } from './errors.ts';
 import { type GlobalValue, readableGlobals } from './globals.ts';
-import { inspectFacts, type ObjectInfo, objectInfo } from './inspect.ts';
+import type { ObjectInfo } from './inspect.ts';
 import { closedInTime, warnIfForgotten } from './lifetime.ts';
 import type { BpfLink } from './link.ts';
 import { type LoadOptions, type LoadPlan, planLoad } from './load-options.ts';
@@ -27,8 +27,7 @@ import {
 } from './privileges.ts';
 import { BpfProgram } from './program.ts';
 import { attachPoint } from './section.ts';
-import { invalidObject, readSource, readSourceSync, type Source, type SourceBytes } from './source.ts';
-import { checkLoadable } from './validate.ts';
+import { readSource, readSourceSync, type Source, type SourceBytes } from './source.ts';
 import { verifierLogs, verifierPlace, verifierSummary } from './verifier-log.ts';
 
 /** The maps and programs of an object; generated modules narrow it. */
@@ -120,15 +119,6 @@ function finish<S extends Schema>(
     }
     throw error;
   }
-}
-
-/** @internal */
-export function checkedInfo(read: SourceBytes): ObjectInfo {
-  const facts = inspectFacts(read, false);
-  const info = objectInfo(facts, read.bytes.byteLength);
-  const findings = checkLoadable(read.place, facts, info);
-  if (findings.some((finding) => finding.level === 'error')) throw invalidObject(findings);
-  return info;
 }
 
 /** A loaded object: its programs and maps, which live while it is open. */
@@ -308,4 +298,16 @@ function mapFailure(log: readonly string[]): string | undefined {
         /fail|can't|cannot|couldn't/.test(line),
     )
     ?.replace(/^libbpf: /, '');
+}
+
+/** Attaches each of them, or none. */
+function attachAll(all: readonly { attach(): BpfLink }[]): BpfLink[] {
+  const links: BpfLink[] = [];
+  try {
+    for (const each of all) links.push(each.attach());
+  } catch (error) {
+    for (const link of links.reverse()) link.close();
+    throw error;
+  }
+  return links;
 }

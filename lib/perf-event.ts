@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { type Attached, attachFailure, requireType } from './attach.ts';
 import { describeFailure, EbpfAttachError, EbpfNotSupportedError } from './errors.ts';
-import { kernelBefore } from './privileges.ts';
-import type { BpfProgram } from './program.ts';
+import { kernelBefore } from './kernel-release.ts';
+import type { ProgramRef } from './program-ref.ts';
 import { checkPid } from './uprobe.ts';
 
 // Samples at a frequency: of a clock, or of what the processor counts.
@@ -27,7 +27,7 @@ const EVENTS = {
 } as const;
 
 /** @internal */
-export function attachPerfEvent(program: BpfProgram, options: PerfEventOptions): Attached {
+export function attachPerfEvent(program: ProgramRef, options: PerfEventOptions): Attached {
   const { event, frequency, cpu, pid } = options;
   const what = `attach ${program.name} to ${event}`;
   const known = Object.hasOwn(EVENTS, event) ? EVENTS[event] : undefined;
@@ -56,7 +56,7 @@ export function attachPerfEvent(program: BpfProgram, options: PerfEventOptions):
   }
 }
 
-function perfEventFailure(what: string, program: BpfProgram, options: PerfEventOptions, error: unknown) {
+function perfEventFailure(what: string, program: ProgramRef, options: PerfEventOptions, error: unknown) {
   const { event, frequency, cpu } = options;
   const { words, log: _, ...rest } = describeFailure(error, `program ${program.name}`);
   // Both for a kernel without a driver for the processor's counters, as in many virtual machines.

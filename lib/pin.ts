@@ -2,8 +2,9 @@ import { existsSync, statfsSync, unlinkSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import type { NativeLink, NativeMap, NativeProgram } from './binding.ts';
 import { describeFailure, EbpfError, type EbpfErrorOptions, EbpfPermissionError } from './errors.ts';
+import { kernelBefore } from './kernel-release.ts';
 import { native } from './native.ts';
-import { type Capability, kernelBefore, missingCapabilities, permissionHint } from './privileges.ts';
+import { type Capability, missingCapabilities, permissionHint } from './privileges.ts';
 
 // A pin: a name in a BPF file system that keeps a map, a program or a link in the kernel.
 
@@ -96,23 +97,6 @@ export function unpin(path: string, kind: PinKind, id: number | undefined): void
     const { code = 'EIO', message } = error as NodeJS.ErrnoException;
     if (code !== 'ENOENT') throw new EbpfError(`unpin ${path}: ${message}`, { code, cause: error });
   }
-}
-
-/** A handle of what the kernel numbers `id`. */
-export function openId<T>(noun: string, id: number, open: () => T): T {
-  try {
-    return open();
-  } catch (error) {
-    throw byIdFailure(`open ${noun} ${id}`, error);
-  }
-}
-
-/** What the kernel says to a query by id, which takes CAP_SYS_ADMIN. */
-export function byIdFailure(what: string, error: unknown): EbpfError {
-  const { words, log: _, ...options } = describeFailure(error, what);
-  if (options.code === 'EPERM') return permission(`${what}: ${words}`, options, ['CAP_SYS_ADMIN']);
-  const gone = options.code === 'ENOENT';
-  return new EbpfError(`${what}: ${gone ? 'the kernel knows no such id' : words}`, options);
 }
 
 function pinFailure(what: string, noun: string, path: string, error: unknown): EbpfError {

@@ -1,6 +1,7 @@
 import { readFileSync, readlinkSync } from 'node:fs';
-import { constants, release } from 'node:os';
+import { constants } from 'node:os';
 import { type EbpfErrorOptions, EbpfPermissionError } from './errors.ts';
+import { kernelBefore } from './kernel-release.ts';
 import { native } from './native.ts';
 
 // linux/capability.h, bit by bit.
@@ -172,13 +173,6 @@ export function inUserNamespace(): boolean {
   } catch {
     return false; // a kernel without user namespaces
   }
-}
-
-/** By the kernel's release: `kernelBefore('5.11')`. */
-export function kernelBefore(version: string, kernel: string = release()): boolean {
-  const [major = 0, minor = 0] = kernel.split('.').map(Number.parseFloat);
-  const [wantedMajor = 0, wantedMinor = 0] = version.split('.').map(Number);
-  return major < wantedMajor || (major === wantedMajor && minor < wantedMinor);
 }
 
 function statusField(name: string): string | undefined {

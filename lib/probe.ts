@@ -2,13 +2,13 @@ import { accessSync, existsSync, constants as files, readFileSync, statSync } fr
 import { constants, release } from 'node:os';
 import type { NativeProbe } from './binding.ts';
 import { errnoName } from './errors.ts';
+import { kernelBefore } from './kernel-release.ts';
 import { native } from './native.ts';
 import {
   type Capability,
   capabilitiesToCreate,
   capabilitiesToLoad,
   effectiveCapabilities,
-  kernelBefore,
   lockdown,
   missingCapabilities,
   permissionHint,

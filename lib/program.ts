@@ -1,6 +1,8 @@
 import { type Attached, attachFailure, noObject, type SectionTarget, sectionTarget } from './attach.ts';
-import { attachBySection } from './attach-section.ts';
+import { parseSection, type SectionPlace } from './attach-section.ts';
 import type { NativeLink, NativeProgram } from './binding.ts';
+import { byIdFailure, openId } from './by-id.ts';
+import type { Bytes } from './bytes.ts';
 import { type CgroupOptions, cgroupFailure, checkCgroupProgram } from './cgroup.ts';
 import { describeFailure, EbpfError, EbpfNotSupportedError, isNativeFailure } from './errors.ts';
 import type { NetTarget } from './interface.ts';
@@ -14,19 +16,19 @@ import {
   requireCookies,
 } from './kprobe.ts';
 import { closedInTime, keepAlive, warnIfForgotten } from './lifetime.ts';
-import { BpfLink, type XdpLink, type XdpOptions } from './link.ts';
-import type { BpfMap, Bytes } from './map.ts';
+import { BpfLink } from './link.ts';
+import type { BpfMap } from './map.ts';
 import { native } from './native.ts';
 import { attachNetfilter, type NetfilterOptions } from './netfilter.ts';
 import { attachNetns } from './netns-link.ts';
 import { attachPerfEvent, type PerfEventOptions } from './perf-event.ts';
-import { byIdFailure, openId, openPin, pin } from './pin.ts';
+import { openPin, pin } from './pin.ts';
 import { checkSocketProgram, socketFailure } from './socket.ts';
 import { attachSockmap, type SockmapOptions } from './sockmap.ts';
 import { attachTc, type TcLink, type TcOptions } from './tc.ts';
 import { tracepointNumber } from './tracepoint.ts';
 import { attachUprobe, attachUsdt, type UprobeOptions, type UsdtOptions } from './uprobe.ts';
-import { attachXdp } from './xdp.ts';
+import { attachXdp, type XdpLink, type XdpOptions } from './xdp.ts';
 
 /** What the kernel has counted of a program, since it was loaded. */
 export interface ProgramStats {
@@ -190,12 +192,31 @@ export class BpfProgram implements Disposable {
    */
   attach(): BpfLink {
     const at = sectionTarget(this);
-    const link = attachBySection(this, at);
-    if (link) return link;
+    const place = parseSection(this, at);
+    if (place) return this.#attachTo(place);
     if (this.#hasObject) return this.#attach(at, () => this.native.attach());
     // libbpf attaches what it has loaded; the kernel knows where a tracing program was loaded for.
     if (!/^(tp_btf|fentry|fexit|fmod_ret|lsm)$/.test(at.kind)) throw noObject(this, at);
     return this.#attach(at, () => this.native.attachRawTracepoint(undefined));
+  }
+
+  #attachTo(place: SectionPlace): BpfLink {
+    switch (place.kind) {
+      case 'tracepoint':
+        return this.attachTracepoint(place.category, place.name);
+      case 'raw_tracepoint':
+        return this.attachRawTracepoint(place.name);
+      case 'kprobe':
+        return this.attachKprobe(place.name, place);
+      case 'syscall':
+        return this.attachSyscall(place.name, place);
+      case 'kprobe.multi':
+        return this.attachKprobeMulti(place, place);
+      case 'uprobe':
+        return this.attachUprobe(place);
+      case 'usdt':
+        return this.attachUsdt(place);
+    }
   }
 
   /**

@@ -1,8 +1,9 @@
 import { type Hook, hookName, parseHookName, type Recorded } from './attachment.ts';
 import type { NativeLink } from './binding.ts';
 import { EbpfError, EbpfPermissionError } from './errors.ts';
-import { askedOf, listInterfaces, xdpHolder, xdpState } from './interface.ts';
-import { BpfLink, type LinkInit, XdpLink, type XdpMode } from './link.ts';
+import { askedOf } from './holder.ts';
+import { listInterfaces } from './interface.ts';
+import { BpfLink, type LinkInit } from './link.ts';
 import { type Entry, type LostHook, replacedError } from './loaded.ts';
 import { native } from './native.ts';
 import { findNetns } from './netns.ts';
@@ -10,6 +11,9 @@ import { BpfObject } from './object.ts';
 import { openPin } from './pin.ts';
 import type { PinFolder } from './pin-folder.ts';
 import { TcLink } from './tc.ts';
+import { XdpLink } from './xdp.ts';
+import type { XdpMode } from './xdp-mode.ts';
+import { xdpHolder, xdpState } from './xdp-query.ts';
 
 // EbpfLoader.recover(): what is pinned under pinRoot, and what the kernel says is attached of it. Nothing is changed:
 // an attachment is taken over by opening what holds it.

@@ -1,4 +1,4 @@
-import type { Finding } from './validate.ts';
+import type { Finding } from './finding.ts';
 
 // Every rule that validate() knows: docs/validation.md has the same table, and a test compares the two.
 

@@ -1,10 +1,10 @@
 import type { NativeMap, NativeProgram } from './binding.ts';
+import { checkedInfo } from './checked-object.ts';
 import { encodeGlobals } from './globals.ts';
 import type { ObjectInfo } from './inspect.ts';
-import type { BpfMap } from './map.ts';
 import type { CounterField } from './map-fields.ts';
+import type { MapRef } from './map-ref.ts';
 import { native } from './native.ts';
-import { checkedInfo } from './object.ts';
 import { readSourceSync, type SourceBytes } from './source.ts';
 
 // bpf/snapshot.bpf.c for one map: what a MapReader runs for `via: 'snapshot'`.
@@ -33,7 +33,7 @@ export interface Snapshot {
   close(): void;
 }
 
-export function hasSnapshot({ type, maxEntries }: BpfMap, fields: readonly CounterField[]): boolean {
+export function hasSnapshot({ type, maxEntries }: MapRef, fields: readonly CounterField[]): boolean {
   const fits = !type.endsWith('array') || maxEntries <= MOST_LOOPS;
   return PROGRAMS[type] !== undefined && fields.length <= MOST_FIELDS && fits;
 }
@@ -42,7 +42,7 @@ export function hasSnapshot({ type, maxEntries }: BpfMap, fields: readonly Count
 let file: { read: SourceBytes; info: ObjectInfo } | undefined;
 
 /** Throws what native code throws where the kernel cannot: before 5.19, or without CAP_BPF. */
-export function loadSnapshot(map: BpfMap, fields: readonly CounterField[], capacity: number): Snapshot {
+export function loadSnapshot(map: MapRef, fields: readonly CounterField[], capacity: number): Snapshot {
   if (!file) {
     const read = readSourceSync(OBJECT);
     file = { read, info: checkedInfo(read) };

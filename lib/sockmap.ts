@@ -2,7 +2,7 @@ import { type Attached, attachFailure, requireType } from './attach.ts';
 import type { NativeLink } from './binding.ts';
 import { EbpfAttachError, errnoName, isNativeFailure } from './errors.ts';
 import type { BpfMap } from './map.ts';
-import type { BpfProgram } from './program.ts';
+import type { ProgramRef } from './program-ref.ts';
 
 // Programs of a map of sockets, which see what its sockets send or receive.
 
@@ -24,7 +24,7 @@ const SECTIONS: Readonly<Record<string, string>> = {
 };
 
 /** @internal */
-export function attachSockmap(program: BpfProgram, map: BpfMap, options: SockmapOptions): Attached {
+export function attachSockmap(program: ProgramRef, map: BpfMap, options: SockmapOptions): Attached {
   const target = `map ${map.name}`;
   const what = `attach ${program.name} to ${target}`;
   requireType(what, program, ['sk_skb', 'sk_msg'], target);
@@ -50,7 +50,7 @@ export function attachSockmap(program: BpfProgram, map: BpfMap, options: Sockmap
 }
 
 // Links of sockmaps are 6.10's.
-function linked(program: BpfProgram, map: BpfMap, attachType: string, target: string): Attached {
+function linked(program: ProgramRef, map: BpfMap, attachType: string, target: string): Attached {
   let native: NativeLink;
   try {
     native = program.native.attachSockmap(map.native, attachType);
@@ -62,7 +62,7 @@ function linked(program: BpfProgram, map: BpfMap, attachType: string, target: st
   return { native, target };
 }
 
-function sockmapFailure(what: string, program: BpfProgram, target: string, error: unknown) {
+function sockmapFailure(what: string, program: ProgramRef, target: string, error: unknown) {
   const failure = attachFailure(what, program.name, { kind: 'sockmap', target }, error, ['CAP_BPF']);
   const hint = REFUSALS[failure.code];
   if (hint === undefined || !(failure instanceof EbpfAttachError)) return failure;

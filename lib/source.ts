@@ -4,11 +4,11 @@ import { readdir, realpath } from 'node:fs/promises';
 import { basename, isAbsolute, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import type { Bytes } from './bytes.ts';
 import { EbpfError, EbpfValidationError } from './errors.ts';
-import type { Bytes } from './map.ts';
+import type { Finding } from './finding.ts';
 import { native } from './native.ts';
 import { finding, type RuleId } from './rules.ts';
-import type { Finding } from './validate.ts';
 
 /** An object file by path or `file:` URL, or its bytes. A file is read once. */
 export type Source = string | URL | Bytes;

@@ -8,12 +8,13 @@ import {
   isNativeFailure,
   withKernelWords,
 } from './errors.ts';
-import { askedOf, findInterface, holderOf, type NetTarget, requireUp } from './interface.ts';
+import { askedOf, holderOf } from './holder.ts';
+import { findInterface, type NetTarget, requireUp } from './interface.ts';
 import { BpfLink, type LinkInit, requirePersistable } from './link.ts';
 import { native } from './native.ts';
 import { netnsIdentity } from './netns.ts';
 import { permissionError } from './privileges.ts';
-import type { BpfProgram } from './program.ts';
+import type { ProgramRef } from './program-ref.ts';
 
 /** `ingress`: what the interface receives; `egress`: what it sends. */
 export type TcDirection = 'ingress' | 'egress';
@@ -101,7 +102,7 @@ const onOwnQdisc = new Map<string, Set<TcLink>>();
 
 /** BpfProgram.attachTc(). @internal */
 export function attachTc(
-  program: BpfProgram,
+  program: ProgramRef,
   options: NetTarget & TcOptions,
   onClose: (link: BpfLink) => void,
 ): TcLink {
@@ -123,7 +124,7 @@ export function attachTc(
 }
 
 interface Attempt {
-  program: BpfProgram;
+  program: ProgramRef;
   entry: NativeInterface;
   options: NetTarget & TcOptions;
   what: string;

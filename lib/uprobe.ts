@@ -3,7 +3,7 @@ import { type Attached, attachFailure, requireType } from './attach.ts';
 import { describeFailure, EbpfAttachError, EbpfNotSupportedError } from './errors.ts';
 import { requireCookies } from './kprobe.ts';
 import { probeKind } from './probe-event.ts';
-import type { BpfProgram } from './program.ts';
+import type { ProgramRef } from './program-ref.ts';
 import { binaryPath, noUsdt, symbolOffset } from './user-binary.ts';
 
 // Places in programs and shared libraries: functions, and the probes that their authors put in.
@@ -37,7 +37,7 @@ export interface UsdtOptions {
 }
 
 /** @internal */
-export function attachUprobe(program: BpfProgram, options: UprobeOptions): Attached {
+export function attachUprobe(program: ProgramRef, options: UprobeOptions): Attached {
   const { binary, symbol, offset, pid, ret = false, cookie } = options;
   const place = [symbol, offset === undefined ? undefined : `0x${offset.toString(16)}`]
     .filter(Boolean)
@@ -73,7 +73,7 @@ export function attachUprobe(program: BpfProgram, options: UprobeOptions): Attac
 }
 
 /** @internal */
-export function attachUsdt(program: BpfProgram, { binary, provider, name, pid }: UsdtOptions): Attached {
+export function attachUsdt(program: ProgramRef, { binary, provider, name, pid }: UsdtOptions): Attached {
   const probe = `${provider}:${name}`;
   const what = `attach ${program.name} to ${binary}:${probe}`;
   checkPid(pid);
@@ -95,7 +95,7 @@ export function attachUsdt(program: BpfProgram, { binary, provider, name, pid }:
   }
 }
 
-function usdtNotSupported(what: string, program: BpfProgram, pid: number | undefined) {
+function usdtNotSupported(what: string, program: ProgramRef, pid: number | undefined) {
   if (program.section === '') {
     return new EbpfAttachError(
       `${what}: it came from a pin or an id, and its object's maps hold the arguments`,
@@ -115,7 +115,7 @@ function usdtNotSupported(what: string, program: BpfProgram, pid: number | undef
 
 function uprobeFailure(
   what: string,
-  program: BpfProgram,
+  program: ProgramRef,
   at: { kind: string; target: string },
   pid: number | undefined,
   error: unknown,

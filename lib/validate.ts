@@ -1,39 +1,15 @@
 import { access, constants, stat } from 'node:fs/promises';
 import type { CompleteInspection, NativeInspection } from './binding.ts';
 import { instructionFindings, licenseFindings, refusalFinding, typeFindings } from './defects.ts';
-import { dryRun } from './dry-run.ts';
+import { dryRun, type VerifierVerdict } from './dry-run.ts';
 import { EbpfValidationError } from './errors.ts';
+import type { Finding } from './finding.ts';
 import { isComplete, type ObjectInfo, objectInfo } from './inspect.ts';
 import { mapFindings, nameFindings } from './map-rules.ts';
 import { native } from './native.ts';
 import { finding } from './rules.ts';
 import { DEFAULT_FILE_LIMIT, readSource, type Source, type SourceBytes } from './source.ts';
-
-/** One rule that a file breaks. */
-export interface Finding {
-  /** A stable id in kebab case, such as `elf-machine`: docs/validation.md has them all. */
-  rule: string;
-  /** An error keeps the object from loading or from being used; a warning does not. */
-  level: 'error' | 'warning';
-  /** The file, and where in it: section, program or map, instruction, source line. */
-  place: string;
-  /** What is wrong, for people. */
-  message: string;
-  /** What to do about it, in a few words. */
-  remedy?: string;
-}
-
-/** What a caller allows of an object. */
-export interface ValidationLimits {
-  /** The largest file that is read, in bytes. Default 32 MiB. */
-  fileBytes: number;
-  /** The most instructions of one program, with the functions that it calls. Default 1,000,000, the kernel's. */
-  instructions: number;
-  /** The most entries of one map. Default: what 32 bits hold. */
-  maxEntries: number;
-  /** The most bytes that one map's entries take when it is full, over all CPUs. Default: no limit. */
-  mapBytes: number;
-}
+import type { ValidationLimits } from './validation-limits.ts';
 
 /** What an object is held against. */
 export interface ValidateOptions {
@@ -46,22 +22,6 @@ export interface ValidateOptions {
    * then the BTF of its modules counts too.
    */
   btf?: string;
-}
-
-/** What the verifier says of one program. */
-export interface VerifierVerdict {
-  /** Its name. */
-  program: string;
-  /** Whether the verifier takes it. */
-  ok: boolean;
-  /** Instructions that the verifier walked; the kernel takes 1,000,000. */
-  processed: number;
-  /** The most states that the verifier kept at once. */
-  peakStates: number;
-  /** Bytes of stack, of the program and of the functions that it calls together. */
-  stackDepth: number;
-  /** The whole log, of a program that was refused. */
-  log?: string;
 }
 
 /** What validate() found. */

@@ -1,81 +1,47 @@
 import type { NativeInterface, NativeLink } from './binding.ts';
 import { describeFailure, EbpfAttachError, type EbpfError, withKernelWords } from './errors.ts';
-import { findInterface, type NetTarget, requireUp, xdpHolder, xdpState } from './interface.ts';
-import { type BpfLink, requirePersistable, XdpLink, type XdpMode, type XdpOptions } from './link.ts';
+import { findInterface, type NetTarget, requireUp } from './interface.ts';
+import { BpfLink, type LinkInit, requirePersistable } from './link.ts';
 import { permissionError } from './privileges.ts';
-import type { BpfProgram } from './program.ts';
+import type { ProgramRef } from './program-ref.ts';
+import type { XdpMode } from './xdp-mode.ts';
+import { xdpHolder, xdpState } from './xdp-query.ts';
 
-/** Where a negotiation starts. `AttachMode.HW` tries hw, drv, skb; `DRV` drv, skb; `SKB` skb alone. */
-export const AttachMode = {
-  /** Generic XDP, in the stack: every interface has it. */
-  SKB: 'skb',
-  /** In the driver, where it can. */
-  DRV: 'drv',
-  /** On the card, of a program that was loaded for it (ProgramLoadOptions.device). */
-  HW: 'hw',
-} as const;
-export type AttachMode = (typeof AttachMode)[keyof typeof AttachMode];
-
-/** A mode that was not taken, and the code that the kernel gave for it. */
-export interface TriedMode {
-  /** One of those that were asked for. */
-  mode: XdpMode;
-  /** As EbpfError.code: EOPNOTSUPP where the driver has no XDP, for one. */
-  code: string;
+/** How an XDP program is attached. */
+export interface XdpOptions {
+  /** One mode is that mode: no fallback. Default `drv`. */
+  mode?: XdpMode;
+  /** `link` (default) is undone when the process ends, however it ends; `netlink` when the process exits orderly. */
+  via?: 'link' | 'netlink';
+  /** Take the place of exactly this program, by netlink. */
+  replace?: {
+    /** The kernel's number for it, as EBUSY's `holder` has it. */
+    programId: number;
+  };
+  /** Set the interface up first. Default false: an interface that is down is an error. */
+  bringUp?: boolean;
+  /** With `netlink` or `replace`: leave it attached when the process ends. Pin the program, to find it again. */
+  persist?: boolean;
 }
 
-/** How an XDP program is attached where more than one mode may be tried. */
-export interface NegotiatedXdpOptions extends Omit<XdpOptions, 'mode'> {
-  /** Where to start, or exactly these modes in this order. */
-  mode?: AttachMode | readonly XdpMode[];
-  /** Only the mode that is named. */
-  strict?: boolean;
-}
+/** An XDP program on an interface. */
+export class XdpLink extends BpfLink {
+  /** In the namespace that it was attached in. */
+  readonly ifindex: number;
+  /** The mode that was asked for; the kernel said that the program is there. */
+  readonly mode: XdpMode;
 
-const ORDER: readonly XdpMode[] = ['hw', 'drv', 'skb'];
-
-// What a driver or a kernel says to a mode that it does not have. Anything else (EBUSY, EPERM, ENODEV, ENOMEM) would
-// be the same in the next mode, or worse: it would attach where somebody else's program is in another mode.
-const NOT_THIS_MODE = new Set(['EOPNOTSUPP', 'ENOTSUPP', 'EINVAL', 'ERANGE', 'ENOSYS', 'E2BIG', 'EMSGSIZE']);
-
-/** Attaches in the first mode that the interface can do, and tells which were tried. @internal */
-export function negotiateXdp(
-  program: BpfProgram,
-  options: NetTarget & NegotiatedXdpOptions,
-  start: AttachMode,
-): { link: XdpLink; tried: TriedMode[] } {
-  const { mode = start, strict = false, ...rest } = options;
-  const modes = typeof mode === 'string' ? (strict ? [mode] : ORDER.slice(ORDER.indexOf(mode))) : mode;
-  const unknown = modes.find((name) => !ORDER.includes(name));
-  if (modes.length === 0 || (typeof mode === 'string' && !ORDER.includes(mode)) || unknown !== undefined) {
-    throw new TypeError(`Expected hw, drv or skb for mode but received ${String(unknown ?? mode)}`);
+  /** @internal */
+  constructor(init: LinkInit, ifindex: number, mode: XdpMode) {
+    super(init);
+    this.ifindex = ifindex;
+    this.mode = mode;
   }
-  const tried: TriedMode[] = [];
-  for (const name of modes) {
-    try {
-      return { link: program.attachXdp({ ...rest, mode: name }), tried };
-    } catch (error) {
-      if (!(error instanceof EbpfAttachError)) throw error;
-      tried.push({ mode: name, code: error.code });
-      if (!NOT_THIS_MODE.has(error.code) || name === modes.at(-1)) throw withTried(error, tried);
-    }
-  }
-  throw new TypeError('Expected at least one mode'); // unreachable: the last mode returns or throws
-}
-
-function withTried(error: EbpfAttachError, tried: readonly TriedMode[]): EbpfAttachError {
-  if (tried.length === 1) return error;
-  const { code, errno, syscall, hint, target, holder } = error;
-  const list = tried.map((entry) => `${entry.mode}: ${entry.code}`).join(', ');
-  return new EbpfAttachError(`${error.message} (tried ${list})`, {
-    ...{ code, errno, syscall, hint, target, holder, tried },
-    cause: error,
-  });
 }
 
 /** One attempt, in one mode. @internal */
 export function attachXdp(
-  program: BpfProgram,
+  program: ProgramRef,
   options: NetTarget & XdpOptions,
   onClose: (link: BpfLink) => void,
 ): XdpLink {
@@ -117,7 +83,7 @@ export function attachXdp(
 
 function xdpFailure(
   what: string,
-  program: BpfProgram,
+  program: ProgramRef,
   entry: NativeInterface,
   netns: string | number | undefined,
   error: unknown,

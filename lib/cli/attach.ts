@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Attachment } from '../attachment.ts';
 import type { EbpfLoader } from '../loader.ts';
 import type { TcDirection } from '../tc.ts';
-import type { AttachMode } from '../xdp.ts';
+import type { AttachMode } from '../xdp-negotiation.ts';
 import { attachmentLine } from './load.ts';
 import { print, printable, printJson } from './output.ts';
 import { type PinnedOptions, pinnedCommand, withPinned } from './pinned.ts';

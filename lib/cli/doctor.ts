@@ -1,8 +1,8 @@
 import { styleText } from 'node:util';
 import type { Command } from 'commander';
 import { EbpfError } from '../errors.ts';
-import type { XdpMode } from '../link.ts';
 import type { KernelSupport, Tri } from '../probe.ts';
+import type { XdpMode } from '../xdp-mode.ts';
 import { bytes } from './format.ts';
 import { print, printable, printJson } from './output.ts';
 
@@ -74,7 +74,8 @@ async function diagnose(): Promise<Diagnosis> {
 }
 
 async function interfaces(): Promise<{ list: InterfaceXdp[]; error?: string }> {
-  const { listInterfaces, xdpQuery } = await import('../interface.ts');
+  const { listInterfaces } = await import('../interface.ts');
+  const { xdpQuery } = await import('../xdp-query.ts');
   const words = (error: unknown) => {
     if (error instanceof EbpfError) return error.message;
     throw error;
@@ -95,7 +96,7 @@ async function interfaces(): Promise<{ list: InterfaceXdp[]; error?: string }> {
 
 async function describe(found: Diagnosis): Promise<string[]> {
   const { tableLines } = await import('./table.ts');
-  const { kernelBefore } = await import('../privileges.ts');
+  const { kernelBefore } = await import('../kernel-release.ts');
   const facts = tableLines(
     [{ head: 'kernel' }, { head: printable(found.kernel) }],
     [

@@ -1,5 +1,5 @@
 import { type FlowSample, meanSample, sumClasses } from '../meters/flow-meter.ts';
-import type { Flow } from '../programs/index.ts';
+import type { Flow } from '../programs/flow.ts';
 import { bytes, clock, count, duration, plural, rate } from './format.ts';
 import { print, printJson } from './output.ts';
 import { type Column, tableLines } from './table.ts';

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { EbpfAttachError } from '../errors.ts';
 import { FlowMeter } from '../meters/flow-meter.ts';
 import { type ClassRule, ruleTable } from '../programs/class-rules.ts';
-import type { TcClassifier } from '../programs/index.ts';
+import type { TcClassifier } from '../programs/tc-classifier.ts';
 import { type FlowSubject, type FlowView, JsonView, LineView } from './flow-view.ts';
 import { endOfRun, positiveNumber, ticks } from './pace.ts';
 

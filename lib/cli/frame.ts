@@ -1,6 +1,6 @@
 import { styleText } from 'node:util';
 import { means, type Sample, sum } from '../meters/packet-meter.ts';
-import type { Protocol, Tally } from '../programs/index.ts';
+import type { Protocol, Tally } from '../programs/xdp-counter.ts';
 import { bar, bytes, count, duration, rate } from './format.ts';
 import { type Area, clip, Screen } from './screen.ts';
 import { type Column, tableLines } from './table.ts';

@@ -1,6 +1,6 @@
 import { styleText } from 'node:util';
 import { type LatencySample, meanRates } from '../meters/latency-meter.ts';
-import type { Log2Histogram } from '../programs/index.ts';
+import type { Log2Histogram } from '../programs/log2-histogram.ts';
 import { count, duration, latency, rate } from './format.ts';
 import { type LatencySubject, lostWords, title } from './latency-view.ts';
 import { type Area, clip, Screen } from './screen.ts';

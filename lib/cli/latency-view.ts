@@ -1,5 +1,6 @@
 import { type LatencySample, mapValues } from '../meters/latency-meter.ts';
-import type { Log2Histogram, LostCalls, SyscallFlavour } from '../programs/index.ts';
+import type { Log2Histogram } from '../programs/log2-histogram.ts';
+import type { LostCalls, SyscallFlavour } from '../programs/syscall-latency.ts';
 import { clock, duration, latency, plural, rate } from './format.ts';
 import { print, printable, printJson } from './output.ts';
 import type { View } from './view.ts';

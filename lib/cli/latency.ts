@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { LatencyMeter, type LatencySample } from '../meters/latency-meter.ts';
-import type { SyscallFlavour, SyscallLatency } from '../programs/index.ts';
+import type { SyscallFlavour, SyscallLatency } from '../programs/syscall-latency.ts';
 import { SYSCALLS } from '../programs/syscall-numbers.ts';
 import { LatencyJson, LatencyLines, type LatencySubject } from './latency-view.ts';
 import { endOfRun, positiveNumber, ticks } from './pace.ts';

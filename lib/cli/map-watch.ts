@@ -1,8 +1,8 @@
 import { styleText } from 'node:util';
 import type { BpfMap } from '../map.ts';
 import { clock, count, duration, plural, rate } from './format.ts';
-import type { WatchOptions } from './map.ts';
 import { MapMeter, type MapRow, type MapSample } from './map-meter.ts';
+import type { WatchOptions } from './map-options.ts';
 import { keyWords, namedFields, perCpuMap, requirePerCpu } from './map-row.ts';
 import { print, printable, printJson } from './output.ts';
 import { endOfRun, ticks } from './pace.ts';

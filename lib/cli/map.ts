@@ -4,14 +4,10 @@ import { EbpfNotSupportedError } from '../errors.ts';
 import type { BpfMap } from '../map.ts';
 import { type KeyText, keyBytes, parseKey } from './map-key.ts';
 import { MAP_ARGUMENT, openMap } from './map-name.ts';
+import type { RowOptions, WatchOptions } from './map-options.ts';
 import { keyWords, namedFields, RowFormat, type RowLine, rowWords } from './map-row.ts';
 import { print, printable, printJson, stdoutLost } from './output.ts';
 import { positiveNumber } from './pace.ts';
-
-interface RowOptions {
-  perCpu?: true;
-  json?: true;
-}
 
 const NAMING = `
 A name that several maps have is an error which lists their ids. An id or a name takes CAP_SYS_ADMIN, a pin CAP_BPF;
@@ -143,12 +139,6 @@ Examples:
       const { watch } = await import('./map-watch.ts');
       await withMap(name, (opened) => watch(opened, options));
     });
-}
-
-export interface WatchOptions extends RowOptions {
-  interval: number;
-  seconds?: number;
-  fields?: (string | number)[];
 }
 
 async function withMap(name: string, work: (map: BpfMap) => Promise<void>): Promise<void> {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { NetMeter } from '../meters/net-meter.ts';
-import type { TracepointNet } from '../programs/index.ts';
+import type { TracepointNet } from '../programs/tracepoint-net.ts';
 import { JsonNetView, LineNetView, type NetView } from './net-view.ts';
 import { endOfRun, positiveNumber, ticks } from './pace.ts';
 

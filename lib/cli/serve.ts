@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { EbpfError } from '../errors.ts';
 import type { Observable, Observer } from '../serve/observer.ts';
 import type { Server } from '../serve/server.ts';
-import type { AttachMode } from '../xdp.ts';
+import type { AttachMode } from '../xdp-negotiation.ts';
 import { printable } from './output.ts';
 import { endOfRun, positiveNumber, ticks } from './pace.ts';
 import type { ServeView } from './serve-view.ts';

@@ -1,8 +1,8 @@
 import { type Command, Option } from 'commander';
 import { EbpfAttachError } from '../errors.ts';
-import type { XdpMode } from '../link.ts';
 import { Meter } from '../meters/packet-meter.ts';
-import type { XdpCounter } from '../programs/index.ts';
+import type { XdpCounter } from '../programs/xdp-counter.ts';
+import type { XdpMode } from '../xdp-mode.ts';
 import { endOfRun, positiveNumber, ticks } from './pace.ts';
 import { JsonView, LineView, type Subject, type View } from './view.ts';
 

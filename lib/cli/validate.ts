@@ -1,6 +1,8 @@
 import { styleText } from 'node:util';
 import type { Command } from 'commander';
-import type { Finding, ValidationReport, VerifierVerdict } from '../validate.ts';
+import type { VerifierVerdict } from '../dry-run.ts';
+import type { Finding } from '../finding.ts';
+import type { ValidationReport } from '../validate.ts';
 import { plural } from './format.ts';
 import { print, printable, printJson } from './output.ts';
 

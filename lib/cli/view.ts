@@ -1,5 +1,5 @@
-import type { XdpMode } from '../link.ts';
 import type { Sample, Tallies } from '../meters/packet-meter.ts';
+import type { XdpMode } from '../xdp-mode.ts';
 import { bytes, clock, duration, rate } from './format.ts';
 import { print, printJson } from './output.ts';
 

@@ -1,5 +1,5 @@
 import type { EbpfLoader } from '../loader.ts';
-import type { GuardRule, RateLimit, XdpGuard } from '../programs/index.ts';
+import type { GuardRule, RateLimit, XdpGuard } from '../programs/xdp-guard.ts';
 
 /** What an action is told. */
 export interface ActionContext {

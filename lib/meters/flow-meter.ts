@@ -1,4 +1,6 @@
-import type { Flow, FlowAccount, Tally } from '../programs/index.ts';
+import type { Flow } from '../programs/flow.ts';
+import type { FlowAccount } from '../programs/tc-classifier.ts';
+import type { Tally } from '../programs/xdp-counter.ts';
 
 export type Classes = Record<string, { ingress: Tally; egress: Tally }>;
 

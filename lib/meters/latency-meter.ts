@@ -1,4 +1,5 @@
-import type { Log2Histogram, LostCalls } from '../programs/index.ts';
+import type { Log2Histogram } from '../programs/log2-histogram.ts';
+import type { LostCalls } from '../programs/syscall-latency.ts';
 
 /** What was measured up to a moment, and since the sample before. */
 export interface LatencySample {

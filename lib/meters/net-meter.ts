@@ -1,4 +1,5 @@
-import type { InterfaceTally, Tally, TcpActivity } from '../programs/index.ts';
+import type { InterfaceTally, TcpActivity } from '../programs/tracepoint-net.ts';
+import type { Tally } from '../programs/xdp-counter.ts';
 import { perSecond } from './packet-meter.ts';
 
 /** What a TracepointNet says at one moment. */

@@ -1,4 +1,4 @@
-import type { Protocol, Tally } from '../programs/index.ts';
+import type { Protocol, Tally } from '../programs/xdp-counter.ts';
 
 export type Tallies = Record<Protocol, Tally>;
 

@@ -1,7 +1,11 @@
 import { type ComponentHealth, component } from '../health.ts';
 import type { BpfLink } from '../link.ts';
 import { type Bundled, bundledOf } from '../programs/bundled.ts';
-import { SyscallLatency, TcClassifier, type TracepointNet, XdpCounter, XdpGuard } from '../programs/index.ts';
+import { SyscallLatency } from '../programs/syscall-latency.ts';
+import { TcClassifier } from '../programs/tc-classifier.ts';
+import type { TracepointNet } from '../programs/tracepoint-net.ts';
+import { XdpCounter } from '../programs/xdp-counter.ts';
+import { XdpGuard } from '../programs/xdp-guard.ts';
 import { FAMILIES } from './families.ts';
 import { addPrograms } from './program-samples.ts';
 import type { Sheet } from './sheet.ts';

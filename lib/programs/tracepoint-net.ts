@@ -1,8 +1,8 @@
 import type { NativeInterface } from '../binding.ts';
-import { EbpfAttachError, isNativeFailure } from '../errors.ts';
+import { EbpfAttachError } from '../errors.ts';
 import { findInterface, type Iface, listInterfaces } from '../interface.ts';
+import { kernelEnum } from '../kernel-enum.ts';
 import type { MapReader } from '../map-reader.ts';
-import { native } from '../native.ts';
 import { netnsIdentity } from '../netns.ts';
 import { type BpfObject, loadObject } from '../object.ts';
 import { keepBundled } from './bundled.ts';
@@ -295,11 +295,6 @@ function inode(identity: string): number {
 
 // A kernel without BTF of its own (LoadOptions.btf) has no names: numbers, then.
 async function dropReasons(): Promise<ReadonlyMap<number, string>> {
-  try {
-    const { names, values } = await native().kernelEnum('skb_drop_reason');
-    return new Map(names.map((name, index) => [values[index] ?? 0, name.replace(REASON_PREFIX, '')]));
-  } catch (error) {
-    if (isNativeFailure(error)) return new Map();
-    throw error;
-  }
+  const names = await kernelEnum('skb_drop_reason');
+  return new Map([...names].map(([value, name]) => [value, name.replace(REASON_PREFIX, '')]));
 }

@@ -1,9 +1,10 @@
 import { EbpfMapError } from '../errors.ts';
 import { findInterface, type NetTarget } from '../interface.ts';
-import type { XdpLink } from '../link.ts';
 import type { MapReader } from '../map-reader.ts';
 import { type BpfObject, loadObject } from '../object.ts';
-import { type NegotiatedXdpOptions, negotiateXdp, type TriedMode } from '../xdp.ts';
+import type { XdpLink } from '../xdp.ts';
+import type { TriedMode } from '../xdp-mode.ts';
+import { type NegotiatedXdpOptions, negotiateXdp } from '../xdp-negotiation.ts';
 import { keepBundled } from './bundled.ts';
 import { parsePrefix } from './prefix.ts';
 import type { Tally } from './xdp-counter.ts';

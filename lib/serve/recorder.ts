@@ -4,7 +4,10 @@ import { FlowMeter, type FlowRow as FlowSampleRow } from '../meters/flow-meter.t
 import { LatencyMeter } from '../meters/latency-meter.ts';
 import { NetMeter, opened, totalOf } from '../meters/net-meter.ts';
 import { Meter } from '../meters/packet-meter.ts';
-import type { SyscallLatency, Tally, TcClassifier, TracepointNet, XdpCounter } from '../programs/index.ts';
+import type { SyscallLatency } from '../programs/syscall-latency.ts';
+import type { TcClassifier } from '../programs/tc-classifier.ts';
+import type { TracepointNet } from '../programs/tracepoint-net.ts';
+import type { Tally, XdpCounter } from '../programs/xdp-counter.ts';
 import type { ComponentRow, FlowRow, Now, Pair, Update } from './update.ts';
 import type { Watched } from './watched.ts';
 

@@ -1,6 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { expect } from 'vitest';
-import type { BpfLink, BpfProgram } from '../../lib/index.ts';
+import type { BpfLink } from '../../lib/link.ts';
+import type { BpfProgram } from '../../lib/program.ts';
 import { countedBy } from './tc.ts';
 import type { World } from './world.ts';
 

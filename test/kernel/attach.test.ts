@@ -2,17 +2,13 @@ import { existsSync, mkdtempSync, readFileSync, rmdirSync, unlinkSync, writeFile
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import {
-  BpfLink,
-  type BpfMap,
-  type BpfObject,
-  BpfProgram,
-  EbpfAttachError,
-  EbpfLoader,
-  EbpfStateError,
-  loadObject,
-} from '../../lib/index.ts';
-import { kernelBefore } from '../../lib/privileges.ts';
+import { EbpfAttachError, EbpfStateError } from '../../lib/errors.ts';
+import { kernelBefore } from '../../lib/kernel-release.ts';
+import { BpfLink } from '../../lib/link.ts';
+import { EbpfLoader } from '../../lib/loader.ts';
+import type { BpfMap } from '../../lib/map.ts';
+import { type BpfObject, loadObject } from '../../lib/object.ts';
+import { BpfProgram } from '../../lib/program.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { caught, rejection } from '../helpers/caught.ts';
 import { endChildren, runModule } from '../helpers/child.ts';

@@ -4,16 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import {
-  BpfLink,
-  type BpfMap,
-  type BpfObject,
-  BpfProgram,
-  EbpfLoader,
-  EbpfStateError,
-  loadObject,
-  ProgramType,
-} from '../../lib/index.ts';
+import { EbpfStateError } from '../../lib/errors.ts';
+import { BpfLink } from '../../lib/link.ts';
+import { EbpfLoader } from '../../lib/loader.ts';
+import type { BpfMap } from '../../lib/map.ts';
+import { type BpfObject, loadObject } from '../../lib/object.ts';
+import { BpfProgram } from '../../lib/program.ts';
+import { ProgramType } from '../../lib/program-type.ts';
 import { caught } from '../helpers/caught.ts';
 import { Cgroup } from '../helpers/cgroup.ts';
 import { endChildren, runModule } from '../helpers/child.ts';

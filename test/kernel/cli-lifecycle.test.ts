@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { ProgramLine } from '../../lib/cli/load.ts';
-import type { HealthReport } from '../../lib/index.ts';
+import type { HealthReport } from '../../lib/health.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { CLI } from '../helpers/child.ts';
 import { bytes, udp4 } from '../helpers/frames.ts';

@@ -1,13 +1,9 @@
 // What happens to an attachment behind our back. Each is a state or a typed error, and nothing is left.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import {
-  type BpfLink,
-  type BpfObject,
-  type BpfProgram,
-  EbpfLoader,
-  loadObject,
-  loadObjectSync,
-} from '../../lib/index.ts';
+import type { BpfLink } from '../../lib/link.ts';
+import { EbpfLoader } from '../../lib/loader.ts';
+import { type BpfObject, loadObject, loadObjectSync } from '../../lib/object.ts';
+import type { BpfProgram } from '../../lib/program.ts';
 import { caught, rejection } from '../helpers/caught.ts';
 import { type Child, endChildren, runModule } from '../helpers/child.ts';
 import {

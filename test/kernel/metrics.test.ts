@@ -8,15 +8,16 @@ import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-http';
 import { MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
 import { Registry } from 'prom-client';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { BpfMap, EbpfMapError } from '../../lib/index.ts';
-import { EbpfMetrics, healthHandler, metricsHandler, observe } from '../../lib/metrics/index.ts';
-import {
-  SyscallLatency,
-  TcClassifier,
-  TracepointNet,
-  XdpCounter,
-  XdpGuard,
-} from '../../lib/programs/index.ts';
+import { EbpfMapError } from '../../lib/errors.ts';
+import { BpfMap } from '../../lib/map.ts';
+import { EbpfMetrics } from '../../lib/metrics/ebpf-metrics.ts';
+import { healthHandler, metricsHandler } from '../../lib/metrics/handlers.ts';
+import { observe } from '../../lib/metrics/otel.ts';
+import { SyscallLatency } from '../../lib/programs/syscall-latency.ts';
+import { TcClassifier } from '../../lib/programs/tc-classifier.ts';
+import { TracepointNet } from '../../lib/programs/tracepoint-net.ts';
+import { XdpCounter } from '../../lib/programs/xdp-counter.ts';
+import { XdpGuard } from '../../lib/programs/xdp-guard.ts';
 import { endChildren } from '../helpers/child.ts';
 import * as frames from '../helpers/frames.ts';
 import { assertNothingLeft, bpftool, linksOf, type Snapshot, snapshotIds, xdpOf } from '../helpers/kernel.ts';

@@ -2,15 +2,9 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import {
-  BpfMap,
-  EbpfError,
-  EbpfMapError,
-  EbpfStateError,
-  loadObject,
-  loadObjectSync,
-  possibleCpus,
-} from '../../lib/index.ts';
+import { EbpfError, EbpfMapError, EbpfStateError } from '../../lib/errors.ts';
+import { BpfMap, possibleCpus } from '../../lib/map.ts';
+import { loadObject, loadObjectSync } from '../../lib/object.ts';
 import { caught } from '../helpers/caught.ts';
 import { compile } from '../helpers/elf.ts';
 import { testWith } from '../helpers/features.ts';

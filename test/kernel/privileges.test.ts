@@ -1,15 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import {
-  type EbpfLoadError,
-  enableStats,
-  inspect,
-  loadObject,
-  loadObjectSync,
-  onLog,
-  validate,
-} from '../../lib/index.ts';
+import type { EbpfLoadError } from '../../lib/errors.ts';
+import { inspect } from '../../lib/inspect.ts';
+import { onLog } from '../../lib/log.ts';
+import { loadObject, loadObjectSync } from '../../lib/object.ts';
+import { enableStats } from '../../lib/run-stats.ts';
+import { validate } from '../../lib/validate.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { rejection } from '../helpers/caught.ts';
 import { Cgroup } from '../helpers/cgroup.ts';

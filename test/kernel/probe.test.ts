@@ -3,9 +3,8 @@ import { readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, describe, expect, it, test } from 'vitest';
-import { type KernelSupport, probe, type Tri } from '../../lib/index.ts';
 import { capabilitiesToCreate, capabilitiesToLoad } from '../../lib/privileges.ts';
-import { probeWithHelpers } from '../../lib/probe.ts';
+import { type KernelSupport, probe, probeWithHelpers, type Tri } from '../../lib/probe.ts';
 import { endChildren, LIBRARY, runModule } from '../helpers/child.ts';
 import {
   assertNothingLeft,

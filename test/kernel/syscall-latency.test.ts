@@ -2,13 +2,14 @@ import { closeSync, mkdirSync, openSync, readdirSync, rmdirSync, writeFileSync, 
 import { endianness } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, test } from 'vitest';
-import { BpfMap, validate } from '../../lib/index.ts';
+import { BpfMap } from '../../lib/map.ts';
+import type { Log2Histogram } from '../../lib/programs/log2-histogram.ts';
 import {
-  type Log2Histogram,
   type SyscallFlavour,
   SyscallLatency,
   type SyscallLatencyOptions,
-} from '../../lib/programs/index.ts';
+} from '../../lib/programs/syscall-latency.ts';
+import { validate } from '../../lib/validate.ts';
 import { rejection } from '../helpers/caught.ts';
 import { Cgroup } from '../helpers/cgroup.ts';
 import { endChildren, runModule } from '../helpers/child.ts';

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Flow } from '../../lib/programs/index.ts';
-import { TcClassifier, type TcClassifierOptions } from '../../lib/programs/index.ts';
+import type { Flow } from '../../lib/programs/flow.ts';
+import { TcClassifier, type TcClassifierOptions } from '../../lib/programs/tc-classifier.ts';
 import { caught, rejection } from '../helpers/caught.ts';
 import { dissect, type Facts } from '../helpers/dissect.ts';
 import { kernelIsAtLeast, testWith, whyNot } from '../helpers/features.ts';

@@ -1,12 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import {
-  type BpfObject,
-  type BpfProgram,
-  EbpfLoader,
-  loadObjectSync,
-  ProgramType,
-  type TcOptions,
-} from '../../lib/index.ts';
+import { EbpfLoader } from '../../lib/loader.ts';
+import { type BpfObject, loadObjectSync } from '../../lib/object.ts';
+import type { BpfProgram } from '../../lib/program.ts';
+import { ProgramType } from '../../lib/program-type.ts';
+import type { TcOptions } from '../../lib/tc.ts';
 import { caught, rejection } from '../helpers/caught.ts';
 import { endChildren, runModule } from '../helpers/child.ts';
 import { testWith } from '../helpers/features.ts';

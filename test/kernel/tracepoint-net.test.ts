@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, test } from 'vitest';
-import { loadObject, loadObjectSync } from '../../lib/index.ts';
 import { native } from '../../lib/native.ts';
-import { type InterfaceTally, TracepointNet } from '../../lib/programs/index.ts';
+import { loadObject, loadObjectSync } from '../../lib/object.ts';
+import { type InterfaceTally, TracepointNet } from '../../lib/programs/tracepoint-net.ts';
 import { rejection } from '../helpers/caught.ts';
 import { testWith } from '../helpers/features.ts';
 import * as frames from '../helpers/frames.ts';

@@ -1,5 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { inspect, loadObject, validate } from '../../lib/index.ts';
+import { inspect } from '../../lib/inspect.ts';
+import { loadObject } from '../../lib/object.ts';
+import { validate } from '../../lib/validate.ts';
 import { endChildren, runModule } from '../helpers/child.ts';
 import { compile } from '../helpers/elf.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../helpers/kernel.ts';

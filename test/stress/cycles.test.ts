@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { loadObjectSync } from '../../lib/index.ts';
-import { XdpCounter } from '../../lib/programs/index.ts';
+import { loadObjectSync } from '../../lib/object.ts';
+import { XdpCounter } from '../../lib/programs/xdp-counter.ts';
 import { endChildren, runModule } from '../helpers/child.ts';
 import {
   assertNothingLeft,

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
-import { inspect, type LoadOptions, loadObjectSync } from '../../lib/index.ts';
+import { inspect } from '../../lib/inspect.ts';
+import type { LoadOptions } from '../../lib/load-options.ts';
+import { loadObjectSync } from '../../lib/object.ts';
 import { chooseProgram } from '../../lib/program-type.ts';
 import { caught } from '../helpers/caught.ts';
 import { compile } from '../helpers/elf.ts';

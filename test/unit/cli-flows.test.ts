@@ -10,7 +10,7 @@ import {
   meanSample,
   sumClasses,
 } from '../../lib/meters/flow-meter.ts';
-import type { Flow } from '../../lib/programs/index.ts';
+import type { Flow } from '../../lib/programs/flow.ts';
 
 function flow(sourcePort: number, packets: number, rest: Partial<Flow> = {}): Flow {
   return {

@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { type Action, type Clock, ControlLoop, type ControlRule, callback } from '../../lib/control/index.ts';
+import { type Action, callback } from '../../lib/control/action.ts';
+import type { Clock } from '../../lib/control/clock.ts';
+import { ControlLoop } from '../../lib/control/control-loop.ts';
+import type { ControlRule } from '../../lib/control/rule.ts';
 
 /** Time that stands still until it is moved. */
 class FakeClock implements Clock {

@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it, test } from 'vitest';
+import { tryCreateLoader } from '../../lib/availability.ts';
 import { whatIsKept } from '../../lib/credentials.ts';
-import { EbpfNotSupportedError, tryCreateLoader } from '../../lib/index.ts';
-import { effectiveCapabilities, kernelBefore } from '../../lib/privileges.ts';
+import { EbpfNotSupportedError } from '../../lib/errors.ts';
+import { kernelBefore } from '../../lib/kernel-release.ts';
+import { effectiveCapabilities } from '../../lib/privileges.ts';
 import { runModule } from '../helpers/child.ts';
 
 test.each([

@@ -2,24 +2,19 @@ import { constants } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
 import { afterEach, describe, expect, it, test } from 'vitest';
 import { attachFailure } from '../../lib/attach.ts';
+import { tryCreateLoader } from '../../lib/availability.ts';
 import type { NativePin, NativeXdpState } from '../../lib/binding.ts';
+import { byIdFailure } from '../../lib/by-id.ts';
+import { dropPrivileges } from '../../lib/credentials.ts';
 import { refusalFinding, typeFindings } from '../../lib/defects.ts';
 import { dryRun } from '../../lib/dry-run.ts';
-import {
-  type BpfProgram,
-  dropPrivileges,
-  enableStats,
-  loadObject,
-  loadObjectSync,
-  onLog,
-  type TcOptions,
-  tryCreateLoader,
-  xdpQuery,
-} from '../../lib/index.ts';
-import { askedOf, findInterface, listInterfaces, requireUp, xdpHolder } from '../../lib/interface.ts';
+import { askedOf } from '../../lib/holder.ts';
+import { findInterface, listInterfaces, requireUp } from '../../lib/interface.ts';
+import { onLog } from '../../lib/log.ts';
 import { nearest } from '../../lib/nearest.ts';
 import { netnsIdentity } from '../../lib/netns.ts';
-import { byIdFailure, openPin, pin, pinPath, unpin } from '../../lib/pin.ts';
+import { loadObject, loadObjectSync } from '../../lib/object.ts';
+import { openPin, pin, pinPath, unpin } from '../../lib/pin.ts';
 import {
   effectiveCapabilities,
   inUserNamespace,
@@ -29,8 +24,11 @@ import {
   unprivilegedBpfDisabled,
 } from '../../lib/privileges.ts';
 import { probeKind } from '../../lib/probe-event.ts';
-import { attachTc } from '../../lib/tc.ts';
+import type { BpfProgram } from '../../lib/program.ts';
+import { enableStats } from '../../lib/run-stats.ts';
+import { attachTc, type TcOptions } from '../../lib/tc.ts';
 import { tracepointNumber } from '../../lib/tracepoint.ts';
+import { xdpHolder, xdpQuery } from '../../lib/xdp-query.ts';
 import { caught, rejection } from '../helpers/caught.ts';
 import { fakeAddon, fileFailure, nativeFailure, pretend, stopPretending } from '../helpers/fake.ts';
 import { testObject } from '../helpers/objects.ts';

@@ -7,9 +7,13 @@ import { heatStrip, latencyFrame } from '../../lib/cli/latency-frame.ts';
 import { EbpfAttachError, EbpfLoadError, EbpfNotSupportedError } from '../../lib/errors.ts';
 import { LatencyMeter, meanRates } from '../../lib/meters/latency-meter.ts';
 import { kernelDevice } from '../../lib/pid-namespace.ts';
-import { type LostCalls, type SyscallFlavour, SyscallLatency } from '../../lib/programs/index.ts';
 import { Log2Histogram } from '../../lib/programs/log2-histogram.ts';
-import { firstFlavour } from '../../lib/programs/syscall-latency.ts';
+import {
+  firstFlavour,
+  type LostCalls,
+  type SyscallFlavour,
+  SyscallLatency,
+} from '../../lib/programs/syscall-latency.ts';
 import { rowsByNumber, SYSCALLS } from '../../lib/programs/syscall-numbers.ts';
 import { caught, rejection } from '../helpers/caught.ts';
 import { xorshift } from '../helpers/random.ts';

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { BpfMap, EbpfMapError, MapFlags, type MapSpec } from '../../../lib/index.ts';
+import { EbpfMapError } from '../../../lib/errors.ts';
+import { BpfMap } from '../../../lib/map.ts';
+import { MapFlags, type MapSpec } from '../../../lib/map-spec.ts';
 import { caught } from '../../helpers/caught.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../../helpers/kernel.ts';
 import {

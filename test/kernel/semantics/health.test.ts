@@ -1,5 +1,8 @@
 import { expect } from 'vitest';
-import { type EbpfLoader, enableStats, type HealthReport, tryCreateLoader } from '../../../lib/index.ts';
+import { tryCreateLoader } from '../../../lib/availability.ts';
+import type { HealthReport } from '../../../lib/health.ts';
+import type { EbpfLoader } from '../../../lib/loader.ts';
+import { enableStats } from '../../../lib/run-stats.ts';
 import { rejection } from '../../helpers/caught.ts';
 import { bpftool } from '../../helpers/kernel.ts';
 import { shippedObject, testObject } from '../../helpers/objects.ts';

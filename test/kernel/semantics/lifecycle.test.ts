@@ -10,16 +10,13 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import {
-  BpfLink,
-  BpfProgram,
-  EbpfAttachError,
-  type EbpfLoader,
-  EbpfStateError,
-  loadObject,
-  ProgramType,
-  type TcLink,
-} from '../../../lib/index.ts';
+import { EbpfAttachError, EbpfStateError } from '../../../lib/errors.ts';
+import { BpfLink } from '../../../lib/link.ts';
+import type { EbpfLoader } from '../../../lib/loader.ts';
+import { loadObject } from '../../../lib/object.ts';
+import { BpfProgram } from '../../../lib/program.ts';
+import { ProgramType } from '../../../lib/program-type.ts';
+import type { TcLink } from '../../../lib/tc.ts';
 import { BROKEN } from '../../helpers/broken.ts';
 import { caught, rejection } from '../../helpers/caught.ts';
 import { linkIds, linksOf, mapIds, pinnedId, programExists, untilGone } from '../../helpers/kernel.ts';

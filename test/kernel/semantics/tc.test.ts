@@ -1,5 +1,6 @@
 import { expect } from 'vitest';
-import { BpfLink, TcLink } from '../../../lib/index.ts';
+import { BpfLink } from '../../../lib/link.ts';
+import { TcLink } from '../../../lib/tc.ts';
 import { caught } from '../../helpers/caught.ts';
 import { swapUnderFlood } from '../../helpers/flood.ts';
 import { linksOf, programExists } from '../../helpers/kernel.ts';

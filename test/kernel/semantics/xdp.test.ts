@@ -1,7 +1,7 @@
 import { expect } from 'vitest';
-import { xdpQuery } from '../../../lib/index.ts';
-import { kernelBefore } from '../../../lib/privileges.ts';
-import { XdpCounter } from '../../../lib/programs/index.ts';
+import { kernelBefore } from '../../../lib/kernel-release.ts';
+import { XdpCounter } from '../../../lib/programs/xdp-counter.ts';
+import { xdpQuery } from '../../../lib/xdp-query.ts';
 import { caught, rejection } from '../../helpers/caught.ts';
 import { swapUnderFlood } from '../../helpers/flood.ts';
 import { bpftool, linkIds, linksOf, programExists } from '../../helpers/kernel.ts';

@@ -1,0 +1,12 @@
+import { inspectFacts, type ObjectInfo, objectInfo } from './inspect.ts';
+import { invalidObject, type SourceBytes } from './source.ts';
+import { checkLoadable } from './validate.ts';
+
+/** @internal */
+export function checkedInfo(read: SourceBytes): ObjectInfo {
+  const facts = inspectFacts(read, false);
+  const info = objectInfo(facts, read.bytes.byteLength);
+  const findings = checkLoadable(read.place, facts, info);
+  if (findings.some((finding) => finding.level === 'error')) throw invalidObject(findings);
+  return info;
+}

@@ -1,0 +1,10 @@
+export interface RowOptions {
+  perCpu?: true;
+  json?: true;
+}
+
+export interface WatchOptions extends RowOptions {
+  interval: number;
+  seconds?: number;
+  fields?: (string | number)[];
+}
