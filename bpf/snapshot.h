@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What snapshot.bpf.c and lib/snapshot.ts share. */
+/* What snapshot.bpf.c and lib/map/snapshot.ts share. */
 #ifndef NODE_EBPF_SNAPSHOT_H
 #define NODE_EBPF_SNAPSHOT_H
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One error shape leaves native code: an Error with { code?, errno?, operation, log? }. lib/errors.ts makes
+// One error shape leaves native code: an Error with { code?, errno?, operation, log? }. lib/core/errors.ts makes
 // the public classes of it. Nothing is thrown through C++: a failure is returned, then thrown as the last act
 // of a call.
 #pragma once

@@ -1,10 +1,10 @@
 import { styleText } from 'node:util';
 import type { Command } from 'commander';
-import { EbpfError } from '../errors.ts';
-import type { KernelSupport, Tri } from '../probe.ts';
-import type { XdpMode } from '../xdp-mode.ts';
-import { bytes } from './format.ts';
-import { print, printable, printJson } from './output.ts';
+import { EbpfError } from '../core/errors.ts';
+import type { XdpMode } from '../core/xdp-mode.ts';
+import { bytes } from '../format/units.ts';
+import type { KernelSupport, Tri } from '../kernel/features.ts';
+import { print, printable, printJson } from './terminal/output.ts';
 
 /** What `doctor --json` prints. */
 export interface Diagnosis extends KernelSupport {
@@ -55,9 +55,11 @@ Examples:
 }
 
 async function diagnose(): Promise<Diagnosis> {
-  const { native } = await import('../native.ts');
-  const { probeWithHelpers } = await import('../probe.ts');
-  const { inUserNamespace, memlockLimit, unprivilegedBpfDisabled } = await import('../privileges.ts');
+  const { native } = await import('../addon/native.ts');
+  const { probeWithHelpers } = await import('../kernel/features.ts');
+  const { inUserNamespace, memlockLimit, unprivilegedBpfDisabled } = await import(
+    '../kernel/capabilities.ts'
+  );
   const { remedies, ...support } = await probeWithHelpers();
   const memlock = memlockLimit();
   const found = await interfaces();
@@ -74,8 +76,8 @@ async function diagnose(): Promise<Diagnosis> {
 }
 
 async function interfaces(): Promise<{ list: InterfaceXdp[]; error?: string }> {
-  const { listInterfaces } = await import('../interface.ts');
-  const { xdpQuery } = await import('../xdp-query.ts');
+  const { listInterfaces } = await import('../kernel/interfaces.ts');
+  const { xdpQuery } = await import('../attach/xdp-query.ts');
   const words = (error: unknown) => {
     if (error instanceof EbpfError) return error.message;
     throw error;
@@ -95,8 +97,8 @@ async function interfaces(): Promise<{ list: InterfaceXdp[]; error?: string }> {
 }
 
 async function describe(found: Diagnosis): Promise<string[]> {
-  const { tableLines } = await import('./table.ts');
-  const { kernelBefore } = await import('../kernel-release.ts');
+  const { tableLines } = await import('./terminal/table.ts');
+  const { kernelBefore } = await import('../kernel/release.ts');
   const facts = tableLines(
     [{ head: 'kernel' }, { head: printable(found.kernel) }],
     [

@@ -1,23 +1,23 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { addAttach } from './attach.ts';
-import { addDetach } from './detach.ts';
 import { addDoctor } from './doctor.ts';
-import { addFlows } from './flows.ts';
-import { addInspect } from './inspect.ts';
-import { addLatency } from './latency.ts';
-import { addList } from './list.ts';
-import { addLoad } from './load.ts';
-import { addMap } from './map.ts';
-import { addMaps } from './maps.ts';
-import { addNet } from './net.ts';
-import { report, watchStdout } from './output.ts';
-import { addServe } from './serve.ts';
-import { addStatus } from './status.ts';
-import { addTop } from './top.ts';
-import { addUnload } from './unload.ts';
-import { addValidate } from './validate.ts';
+import { addFlows } from './flows/flows.ts';
+import { addLatency } from './latency/latency.ts';
+import { addMap } from './map/map.ts';
+import { addMaps } from './map/maps.ts';
+import { addNet } from './net/net.ts';
+import { addInspect } from './object-file/inspect.ts';
+import { addValidate } from './object-file/validate.ts';
+import { addAttach } from './pinned/attach.ts';
+import { addDetach } from './pinned/detach.ts';
+import { addList } from './pinned/list.ts';
+import { addLoad } from './pinned/load.ts';
+import { addStatus } from './pinned/status.ts';
+import { addUnload } from './pinned/unload.ts';
+import { addServe } from './serve/serve.ts';
+import { report, watchStdout } from './terminal/output.ts';
+import { addTop } from './top/top.ts';
 
 // No command opens the addon, or reads more of the library than its own options, before it runs: --version and --help
 // work on any machine.

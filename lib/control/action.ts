@@ -1,4 +1,4 @@
-import type { EbpfLoader } from '../loader.ts';
+import type { EbpfLoader } from '../loader/loader.ts';
 import type { GuardRule, RateLimit, XdpGuard } from '../programs/xdp-guard.ts';
 
 /** What an action is told. */

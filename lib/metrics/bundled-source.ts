@@ -1,5 +1,5 @@
-import { type ComponentHealth, component } from '../health.ts';
-import type { BpfLink } from '../link.ts';
+import type { BpfLink } from '../link/link.ts';
+import { type ComponentHealth, component } from '../loader/health.ts';
 import { type Bundled, bundledOf } from '../programs/bundled.ts';
 import { SyscallLatency } from '../programs/syscall-latency.ts';
 import { TcClassifier } from '../programs/tc-classifier.ts';

@@ -1,8 +1,8 @@
 import { type Metric, Registry } from 'prom-client';
-import { EbpfError, EbpfStateError } from '../errors.ts';
-import { type ComponentHealth, component, type HealthReport } from '../health.ts';
-import type { EbpfLoader } from '../loader.ts';
-import type { BpfMap } from '../map.ts';
+import { EbpfError, EbpfStateError } from '../core/errors.ts';
+import { type ComponentHealth, component, type HealthReport } from '../loader/health.ts';
+import type { EbpfLoader } from '../loader/loader.ts';
+import type { BpfMap } from '../map/map.ts';
 import { type BundledProgram, BundledSource } from './bundled-source.ts';
 import { FAMILIES } from './families.ts';
 import { Family, type FamilyInfo, type Sample } from './family.ts';

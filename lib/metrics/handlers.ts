@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { HealthReport } from '../health.ts';
+import type { HealthReport } from '../loader/health.ts';
 import type { EbpfMetrics } from './ebpf-metrics.ts';
 
 /** What node:http calls, and every framework can. */

@@ -1,4 +1,4 @@
-import { listInterfaces } from '../interface.ts';
+import { listInterfaces } from '../kernel/interfaces.ts';
 import { addressWords } from '../programs/address.ts';
 import { syscallWord } from '../programs/syscall-numbers.ts';
 

@@ -1,4 +1,4 @@
-import type { EbpfLoader } from '../loader.ts';
+import type { EbpfLoader } from '../loader/loader.ts';
 import { addAttached } from './bundled-source.ts';
 import { FAMILIES } from './families.ts';
 import { addPrograms } from './program-samples.ts';

@@ -1,5 +1,5 @@
-import type { BpfMap } from '../map.ts';
-import type { MapReader } from '../map-reader.ts';
+import type { BpfMap } from '../map/map.ts';
+import type { MapReader } from '../map/reader.ts';
 import { FAMILIES } from './families.ts';
 import type { FamilyInfo, Labels } from './family.ts';
 import { InterfaceNames, type Label, labelReader } from './label.ts';

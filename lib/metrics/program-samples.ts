@@ -1,4 +1,4 @@
-import type { BpfProgram } from '../program.ts';
+import type { BpfProgram } from '../program/program.ts';
 import { FAMILIES } from './families.ts';
 import type { Sheet } from './sheet.ts';
 

@@ -1,4 +1,4 @@
-import type { ComponentHealth } from '../health.ts';
+import type { ComponentHealth } from '../loader/health.ts';
 import type { Sheet } from './sheet.ts';
 
 /** Something that is looked at, at each scrape. */

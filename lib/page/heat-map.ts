@@ -1,4 +1,4 @@
-import { clock, count, latency } from '../cli/format.ts';
+import { clock, count, latency } from '../format/units.ts';
 import type { Update } from '../serve/update.ts';
 import { between, colour, onTheme } from './colours.ts';
 import { element, say } from './element.ts';

@@ -1,4 +1,4 @@
-import { clock } from '../cli/format.ts';
+import { clock } from '../format/units.ts';
 import { colour, onTheme } from './colours.ts';
 import { element, say } from './element.ts';
 import uPlot from './uplot.js';

@@ -1,4 +1,4 @@
-import { bytes, clock, count, latency, rate } from '../cli/format.ts';
+import { bytes, clock, count, latency, rate } from '../format/units.ts';
 import type { Hello, Now, Pair, Update } from '../serve/update.ts';
 import { byId, choice, element, fillSelect, fillTable, say } from './element.ts';
 import { columnsOf, HeatMap, percentile } from './heat-map.ts';

@@ -1,5 +1,5 @@
-import type { BpfLink } from '../link.ts';
-import type { BpfObject } from '../object.ts';
+import type { BpfLink } from '../link/link.ts';
+import type { BpfObject } from '../object/object.ts';
 
 /** What a bundled program is made of: for its metrics and its health. @internal */
 export interface Bundled {

@@ -1,6 +1,6 @@
 import { randomFillSync } from 'node:crypto';
-import type { BpfMap } from '../map.ts';
-import type { MapSlot } from '../map-slot.ts';
+import type { BpfMap } from '../map/map.ts';
+import type { MapSlot } from '../map/slot.ts';
 import { bytesAt, FLOW_SIZE, type Flow, flowAt, hasFlow } from './flow.ts';
 
 // struct flow_set of tc_classifier.h.

@@ -1,5 +1,5 @@
 import { endianness } from 'node:os';
-import type { TcDirection } from '../tc.ts';
+import type { TcDirection } from '../attach/tc.ts';
 import { addressWords } from './address.ts';
 
 /** Packets of one 5-tuple in one direction. An answer is a flow of its own, with the two sides exchanged. */

@@ -1,8 +1,8 @@
-import { putCgroup } from '../cgroup.ts';
-import { EbpfAttachError, EbpfLoadError } from '../errors.ts';
-import type { MapReader } from '../map-reader.ts';
-import { type BpfObject, loadObject } from '../object.ts';
-import { pidNamespace } from '../pid-namespace.ts';
+import { putCgroup } from '../attach/cgroup.ts';
+import { EbpfAttachError, EbpfLoadError } from '../core/errors.ts';
+import { pidNamespace } from '../kernel/pid-namespace.ts';
+import type { MapReader } from '../map/reader.ts';
+import { type BpfObject, loadObject } from '../object/object.ts';
 import { keepBundled } from './bundled.ts';
 import { Log2Histogram } from './log2-histogram.ts';
 import { rowsByNumber, SYSCALLS, type SyscallName } from './syscall-numbers.ts';

@@ -1,4 +1,4 @@
-import { EbpfNotSupportedError } from '../errors.ts';
+import { EbpfNotSupportedError } from '../core/errors.ts';
 
 /** A system call that can be measured. */
 export type SyscallName = 'read' | 'write' | 'sendto' | 'recvfrom' | 'connect' | 'accept' | 'accept4';

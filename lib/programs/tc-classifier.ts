@@ -1,7 +1,7 @@
-import { findInterface, type NetTarget } from '../interface.ts';
-import type { MapReader } from '../map-reader.ts';
-import { type BpfObject, loadObject } from '../object.ts';
-import type { TcDirection, TcLink, TcOptions } from '../tc.ts';
+import type { TcDirection, TcLink, TcOptions } from '../attach/tc.ts';
+import { findInterface, type NetTarget } from '../kernel/interfaces.ts';
+import type { MapReader } from '../map/reader.ts';
+import { type BpfObject, loadObject } from '../object/object.ts';
 import { keepBundled } from './bundled.ts';
 import { type ClassRule, markBytes, ruleTable } from './class-rules.ts';
 import type { Flow } from './flow.ts';

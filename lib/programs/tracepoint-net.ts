@@ -1,10 +1,10 @@
-import type { NativeInterface } from '../binding.ts';
-import { EbpfAttachError } from '../errors.ts';
-import { findInterface, type Iface, listInterfaces } from '../interface.ts';
-import { kernelEnum } from '../kernel-enum.ts';
-import type { MapReader } from '../map-reader.ts';
-import { netnsIdentity } from '../netns.ts';
-import { type BpfObject, loadObject } from '../object.ts';
+import type { NativeInterface } from '../addon/binding.ts';
+import { EbpfAttachError } from '../core/errors.ts';
+import { kernelEnum } from '../kernel/enums.ts';
+import { findInterface, type Iface, listInterfaces } from '../kernel/interfaces.ts';
+import { netnsIdentity } from '../kernel/netns.ts';
+import type { MapReader } from '../map/reader.ts';
+import { type BpfObject, loadObject } from '../object/object.ts';
 import { keepBundled } from './bundled.ts';
 import type { Tally } from './xdp-counter.ts';
 

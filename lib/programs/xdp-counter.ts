@@ -1,9 +1,9 @@
-import { findInterface, type NetTarget } from '../interface.ts';
-import type { MapReader } from '../map-reader.ts';
-import { type BpfObject, loadObject } from '../object.ts';
-import type { XdpLink } from '../xdp.ts';
-import type { TriedMode } from '../xdp-mode.ts';
-import { type NegotiatedXdpOptions, negotiateXdp } from '../xdp-negotiation.ts';
+import type { XdpLink } from '../attach/xdp.ts';
+import type { TriedMode } from '../core/xdp-mode.ts';
+import { findInterface, type NetTarget } from '../kernel/interfaces.ts';
+import type { MapReader } from '../map/reader.ts';
+import { type BpfObject, loadObject } from '../object/object.ts';
+import { type NegotiatedXdpOptions, negotiateXdp } from '../program/xdp-negotiation.ts';
 import { keepBundled } from './bundled.ts';
 
 const OBJECT = new URL('../../dist/bpf/xdp_counter.bpf.o', import.meta.url);

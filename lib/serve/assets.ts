@@ -9,7 +9,7 @@ export interface Asset {
 
 const FOLDER = new URL('../page/', import.meta.url);
 /** Modules that the page shares with the command line, by the path that they are imported by. */
-const SHARED = ['cli/format.js'];
+const SHARED = ['format/units.js'];
 const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
   '.css': 'text/css; charset=utf-8',

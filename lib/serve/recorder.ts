@@ -1,5 +1,5 @@
-import { EbpfError } from '../errors.ts';
-import type { HealthReport } from '../health.ts';
+import { EbpfError } from '../core/errors.ts';
+import type { HealthReport } from '../loader/health.ts';
 import { FlowMeter, type FlowRow as FlowSampleRow } from '../meters/flow-meter.ts';
 import { LatencyMeter } from '../meters/latency-meter.ts';
 import { NetMeter, opened, totalOf } from '../meters/net-meter.ts';

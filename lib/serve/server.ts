@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import { type AddressInfo, isIPv6 } from 'node:net';
-import { EbpfError } from '../errors.ts';
+import { EbpfError } from '../core/errors.ts';
 import type { EbpfMetrics } from '../metrics/ebpf-metrics.ts';
 import { type Handler, healthHandler, metricsHandler } from '../metrics/handlers.ts';
 import { Access } from './access.ts';

@@ -1,6 +1,6 @@
-import { EbpfError, EbpfNotSupportedError, EbpfPermissionError } from '../errors.ts';
-import { type ComponentHealth, component } from '../health.ts';
-import { listInterfaces } from '../interface.ts';
+import { EbpfError, EbpfNotSupportedError, EbpfPermissionError } from '../core/errors.ts';
+import { listInterfaces } from '../kernel/interfaces.ts';
+import { type ComponentHealth, component } from '../loader/health.ts';
 import type { BundledProgram } from '../metrics/bundled-source.ts';
 import type { EbpfMetrics } from '../metrics/ebpf-metrics.ts';
 import { FAMILIES } from '../metrics/families.ts';

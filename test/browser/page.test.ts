@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { bytes, count } from '../../lib/cli/format.ts';
+import { bytes, count } from '../../lib/format/units.ts';
 import type { Now, Update } from '../../lib/serve/update.ts';
 import { launchChromium, Visitor } from '../helpers/browser.ts';
 import { endCommands } from '../helpers/command.ts';

@@ -5,8 +5,8 @@ import os, { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, vi } from 'vitest';
-import type { NativeBinding } from '../../lib/binding.ts';
-import { errnoName } from '../../lib/errors.ts';
+import type { NativeBinding } from '../../lib/addon/binding.ts';
+import { errnoName } from '../../lib/core/errors.ts';
 
 const BUILT = fileURLToPath(new URL('../../build/Release/node_ebpf.node', import.meta.url));
 

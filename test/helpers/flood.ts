@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { expect } from 'vitest';
-import type { BpfLink } from '../../lib/link.ts';
-import type { BpfProgram } from '../../lib/program.ts';
+import type { BpfLink } from '../../lib/link/link.ts';
+import type { BpfProgram } from '../../lib/program/program.ts';
 import { countedBy } from './tc.ts';
 import type { World } from './world.ts';
 

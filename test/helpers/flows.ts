@@ -1,5 +1,5 @@
 import { endianness } from 'node:os';
-import type { BpfObject } from '../../lib/object.ts';
+import type { BpfObject } from '../../lib/object/object.ts';
 
 // struct flow_set, struct flow and flow_seeds, as bpf/tc_flows.h has them without being told others.
 const PLACES = 16;

@@ -1,6 +1,6 @@
 // What a map has to hold: the rules of kernel/bpf, over a JavaScript Map.
 import { execFileSync } from 'node:child_process';
-import { type BpfMap, possibleCpus } from '../../lib/map.ts';
+import { type BpfMap, possibleCpus } from '../../lib/map/map.ts';
 
 export type Random = (below: number) => number;
 

@@ -2,8 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { ProgramLine } from '../../lib/cli/load.ts';
-import type { HealthReport } from '../../lib/health.ts';
+import type { ProgramLine } from '../../lib/cli/pinned/load.ts';
+import type { HealthReport } from '../../lib/loader/health.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { CLI } from '../helpers/child.ts';
 import { bytes, udp4 } from '../helpers/frames.ts';

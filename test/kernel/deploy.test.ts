@@ -3,7 +3,7 @@
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { HealthReport } from '../../lib/health.ts';
+import type { HealthReport } from '../../lib/loader/health.ts';
 import { FAMILIES } from '../../lib/metrics/families.ts';
 import { endChildren, LIBRARY, runModule } from '../helpers/child.ts';
 import { endCommands } from '../helpers/command.ts';

@@ -1,9 +1,9 @@
 // What happens to an attachment behind our back. Each is a state or a typed error, and nothing is left.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { BpfLink } from '../../lib/link.ts';
-import { EbpfLoader } from '../../lib/loader.ts';
-import { type BpfObject, loadObject, loadObjectSync } from '../../lib/object.ts';
-import type { BpfProgram } from '../../lib/program.ts';
+import type { BpfLink } from '../../lib/link/link.ts';
+import { EbpfLoader } from '../../lib/loader/loader.ts';
+import { type BpfObject, loadObject, loadObjectSync } from '../../lib/object/object.ts';
+import type { BpfProgram } from '../../lib/program/program.ts';
 import { caught, rejection } from '../helpers/caught.ts';
 import { type Child, endChildren, runModule } from '../helpers/child.ts';
 import {
@@ -125,7 +125,7 @@ describe.each(WAYS)('$name', (way) => {
     expect(loader.getProgram(handle)?.state).toBe('loaded');
   });
 
-  // lib/attachment.ts compares the name that was recorded with the one that is given, and asks no ifindex.
+  // lib/loader/attachment.ts compares the name that was recorded with the one that is given, and asks no ifindex.
   test('an interface that is renamed, by the loader: its new name', async () => {
     const handle = await loader.loadProgram(testObject(way.object));
     await way.attachLoader(handle);

@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
-import type { BpfIterator } from '../../lib/iterator.ts';
-import { BpfLink } from '../../lib/link.ts';
-import { type BpfObject, loadObject } from '../../lib/object.ts';
-import { BpfProgram } from '../../lib/program.ts';
+import type { BpfIterator } from '../../lib/attach/iterator.ts';
+import { BpfLink } from '../../lib/link/link.ts';
+import { type BpfObject, loadObject } from '../../lib/object/object.ts';
+import { BpfProgram } from '../../lib/program/program.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { caught, rejection } from '../helpers/caught.ts';
 import { endChildren, runModule } from '../helpers/child.ts';

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { type BpfObject, loadObject } from '../../lib/object.ts';
+import { type BpfObject, loadObject } from '../../lib/object/object.ts';
 import { caught } from '../helpers/caught.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds, xdpOf } from '../helpers/kernel.ts';
 import { createNetns, type Netns, type Veth } from '../helpers/netns.ts';

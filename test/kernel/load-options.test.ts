@@ -1,8 +1,8 @@
 import { rmSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import type { LoadOptions } from '../../lib/load-options.ts';
-import { BpfMap } from '../../lib/map.ts';
-import { type BpfObject, loadObject, loadObjectSync } from '../../lib/object.ts';
+import { BpfMap } from '../../lib/map/map.ts';
+import type { LoadOptions } from '../../lib/object/load-options.ts';
+import { type BpfObject, loadObject, loadObjectSync } from '../../lib/object/object.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { caught, rejection } from '../helpers/caught.ts';
 import { endChildren, runModule } from '../helpers/child.ts';

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect } from 'vitest';
-import { type BpfObject, loadObject } from '../../lib/object.ts';
-import { BpfProgram } from '../../lib/program.ts';
+import { type BpfObject, loadObject } from '../../lib/object/object.ts';
+import { BpfProgram } from '../../lib/program/program.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { caught } from '../helpers/caught.ts';
 import { kernelIsAtLeast, testWith } from '../helpers/features.ts';

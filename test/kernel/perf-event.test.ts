@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { kernelBefore } from '../../lib/kernel-release.ts';
-import { BpfLink } from '../../lib/link.ts';
-import { type BpfObject, loadObject } from '../../lib/object.ts';
-import { BpfProgram } from '../../lib/program.ts';
+import { kernelBefore } from '../../lib/kernel/release.ts';
+import { BpfLink } from '../../lib/link/link.ts';
+import { type BpfObject, loadObject } from '../../lib/object/object.ts';
+import { BpfProgram } from '../../lib/program/program.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { caught } from '../helpers/caught.ts';
 import { endChildren, runModule } from '../helpers/child.ts';

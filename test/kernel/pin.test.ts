@@ -2,11 +2,11 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { type EbpfError, EbpfStateError } from '../../lib/errors.ts';
-import { BpfLink } from '../../lib/link.ts';
-import { BpfMap } from '../../lib/map.ts';
-import { type BpfObject, loadObject } from '../../lib/object.ts';
-import { BpfProgram } from '../../lib/program.ts';
+import { type EbpfError, EbpfStateError } from '../../lib/core/errors.ts';
+import { BpfLink } from '../../lib/link/link.ts';
+import { BpfMap } from '../../lib/map/map.ts';
+import { type BpfObject, loadObject } from '../../lib/object/object.ts';
+import { BpfProgram } from '../../lib/program/program.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { caught } from '../helpers/caught.ts';
 import { endChildren, runModule } from '../helpers/child.ts';

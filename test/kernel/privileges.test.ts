@@ -1,12 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { EbpfLoadError } from '../../lib/errors.ts';
-import { inspect } from '../../lib/inspect.ts';
-import { onLog } from '../../lib/log.ts';
-import { loadObject, loadObjectSync } from '../../lib/object.ts';
-import { enableStats } from '../../lib/run-stats.ts';
-import { validate } from '../../lib/validate.ts';
+import { onLog } from '../../lib/addon/log.ts';
+import type { EbpfLoadError } from '../../lib/core/errors.ts';
+import { enableStats } from '../../lib/kernel/run-stats.ts';
+import { loadObject, loadObjectSync } from '../../lib/object/object.ts';
+import { inspect } from '../../lib/object-file/inspect.ts';
+import { validate } from '../../lib/object-file/validate.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { rejection } from '../helpers/caught.ts';
 import { Cgroup } from '../helpers/cgroup.ts';

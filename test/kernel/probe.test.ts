@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, describe, expect, it, test } from 'vitest';
-import { capabilitiesToCreate, capabilitiesToLoad } from '../../lib/privileges.ts';
-import { type KernelSupport, probe, probeWithHelpers, type Tri } from '../../lib/probe.ts';
+import { capabilitiesToCreate, capabilitiesToLoad } from '../../lib/kernel/capabilities.ts';
+import { type KernelSupport, probe, probeWithHelpers, type Tri } from '../../lib/kernel/features.ts';
 import { endChildren, LIBRARY, runModule } from '../helpers/child.ts';
 import {
   assertNothingLeft,

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { type BpfObject, loadObject } from '../../lib/object.ts';
+import { type BpfObject, loadObject } from '../../lib/object/object.ts';
 import { caught } from '../helpers/caught.ts';
 import { assertNothingLeft, fdCount, type Snapshot, snapshotIds } from '../helpers/kernel.ts';
 import { testObject } from '../helpers/objects.ts';

@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { kernelBefore } from '../../lib/kernel-release.ts';
-import type { BpfLink } from '../../lib/link.ts';
-import type { BpfMap } from '../../lib/map.ts';
-import { type BpfObject, loadObject } from '../../lib/object.ts';
-import { BpfProgram } from '../../lib/program.ts';
+import { kernelBefore } from '../../lib/kernel/release.ts';
+import type { BpfLink } from '../../lib/link/link.ts';
+import type { BpfMap } from '../../lib/map/map.ts';
+import { type BpfObject, loadObject } from '../../lib/object/object.ts';
+import { BpfProgram } from '../../lib/program/program.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { caught } from '../helpers/caught.ts';
 import { Cgroup } from '../helpers/cgroup.ts';

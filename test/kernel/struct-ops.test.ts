@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
-import { BpfMap } from '../../lib/map.ts';
-import { type BpfObject, loadObject } from '../../lib/object.ts';
+import { BpfMap } from '../../lib/map/map.ts';
+import { type BpfObject, loadObject } from '../../lib/object/object.ts';
 import { caught } from '../helpers/caught.ts';
 import { endChildren, runModule } from '../helpers/child.ts';
 import { testWith } from '../helpers/features.ts';

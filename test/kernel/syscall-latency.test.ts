@@ -2,14 +2,14 @@ import { closeSync, mkdirSync, openSync, readdirSync, rmdirSync, writeFileSync, 
 import { endianness } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, test } from 'vitest';
-import { BpfMap } from '../../lib/map.ts';
+import { BpfMap } from '../../lib/map/map.ts';
+import { validate } from '../../lib/object-file/validate.ts';
 import type { Log2Histogram } from '../../lib/programs/log2-histogram.ts';
 import {
   type SyscallFlavour,
   SyscallLatency,
   type SyscallLatencyOptions,
 } from '../../lib/programs/syscall-latency.ts';
-import { validate } from '../../lib/validate.ts';
 import { rejection } from '../helpers/caught.ts';
 import { Cgroup } from '../helpers/cgroup.ts';
 import { endChildren, runModule } from '../helpers/child.ts';

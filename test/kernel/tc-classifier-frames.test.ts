@@ -2,9 +2,9 @@
 import { endianness } from 'node:os';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { BpfMap } from '../../lib/map.ts';
-import { type BpfObject, loadObject } from '../../lib/object.ts';
-import type { BpfProgram } from '../../lib/program.ts';
+import type { BpfMap } from '../../lib/map/map.ts';
+import { type BpfObject, loadObject } from '../../lib/object/object.ts';
+import type { BpfProgram } from '../../lib/program/program.ts';
 import { runModule } from '../helpers/child.ts';
 import { dissect, dissectIp, type Facts, flowKey } from '../helpers/dissect.ts';
 import { testWith } from '../helpers/features.ts';

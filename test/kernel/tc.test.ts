@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { EbpfLoader } from '../../lib/loader.ts';
-import { type BpfObject, loadObjectSync } from '../../lib/object.ts';
-import type { BpfProgram } from '../../lib/program.ts';
-import { ProgramType } from '../../lib/program-type.ts';
-import type { TcOptions } from '../../lib/tc.ts';
+import type { TcOptions } from '../../lib/attach/tc.ts';
+import { EbpfLoader } from '../../lib/loader/loader.ts';
+import { type BpfObject, loadObjectSync } from '../../lib/object/object.ts';
+import { ProgramType } from '../../lib/object-file/program-type.ts';
+import type { BpfProgram } from '../../lib/program/program.ts';
 import { caught, rejection } from '../helpers/caught.ts';
 import { endChildren, runModule } from '../helpers/child.ts';
 import { testWith } from '../helpers/features.ts';

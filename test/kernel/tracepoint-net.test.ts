@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, test } from 'vitest';
-import { native } from '../../lib/native.ts';
-import { loadObject, loadObjectSync } from '../../lib/object.ts';
+import { native } from '../../lib/addon/native.ts';
+import { loadObject, loadObjectSync } from '../../lib/object/object.ts';
 import { type InterfaceTally, TracepointNet } from '../../lib/programs/tracepoint-net.ts';
 import { rejection } from '../helpers/caught.ts';
 import { testWith } from '../helpers/features.ts';

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from 'vitest';
-import { loadObject } from '../../lib/object.ts';
+import { loadObject } from '../../lib/object/object.ts';
 import { testWith } from '../helpers/features.ts';
 import {
   assertNothingLeft,

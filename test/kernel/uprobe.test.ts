@@ -11,11 +11,11 @@ import {
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import type { EbpfAttachError } from '../../lib/errors.ts';
-import { kernelBefore } from '../../lib/kernel-release.ts';
-import type { BpfMap } from '../../lib/map.ts';
-import { type BpfObject, loadObject } from '../../lib/object.ts';
-import { BpfProgram } from '../../lib/program.ts';
+import type { EbpfAttachError } from '../../lib/core/errors.ts';
+import { kernelBefore } from '../../lib/kernel/release.ts';
+import type { BpfMap } from '../../lib/map/map.ts';
+import { type BpfObject, loadObject } from '../../lib/object/object.ts';
+import { BpfProgram } from '../../lib/program/program.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { caught } from '../helpers/caught.ts';
 import { endChildren, runModule } from '../helpers/child.ts';

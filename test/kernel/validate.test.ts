@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { inspect } from '../../lib/inspect.ts';
-import { loadObject } from '../../lib/object.ts';
-import { validate } from '../../lib/validate.ts';
+import { loadObject } from '../../lib/object/object.ts';
+import { inspect } from '../../lib/object-file/inspect.ts';
+import { validate } from '../../lib/object-file/validate.ts';
 import { endChildren, runModule } from '../helpers/child.ts';
 import { compile } from '../helpers/elf.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../helpers/kernel.ts';

@@ -1,10 +1,10 @@
 import { endianness } from 'node:os';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { BpfMap } from '../../lib/map.ts';
-import { type BpfObject, loadObject } from '../../lib/object.ts';
-import type { BpfProgram } from '../../lib/program.ts';
+import { xdpQuery } from '../../lib/attach/xdp-query.ts';
+import type { BpfMap } from '../../lib/map/map.ts';
+import { type BpfObject, loadObject } from '../../lib/object/object.ts';
+import type { BpfProgram } from '../../lib/program/program.ts';
 import { XdpCounter } from '../../lib/programs/xdp-counter.ts';
-import { xdpQuery } from '../../lib/xdp-query.ts';
 import { classify, type Row } from '../helpers/classify.ts';
 import { testWith } from '../helpers/features.ts';
 import * as frames from '../helpers/frames.ts';

@@ -4,7 +4,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { HealthReport } from '../../lib/health.ts';
+import type { HealthReport } from '../../lib/loader/health.ts';
 import { DEPLOY, ROOT } from '../helpers/deployed.ts';
 import { blocks, exampleNetns } from '../helpers/documents.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds, xdpOf } from '../helpers/kernel.ts';

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { loadObjectSync } from '../../lib/object.ts';
+import { loadObjectSync } from '../../lib/object/object.ts';
 import { XdpCounter } from '../../lib/programs/xdp-counter.ts';
 import { endChildren, runModule } from '../helpers/child.ts';
 import {

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { EbpfLoader } from '../../lib/loader.ts';
+import { EbpfLoader } from '../../lib/loader/loader.ts';
 import { Bpffs } from '../helpers/bpffs.ts';
 import { type Child, endChildren, runModule } from '../helpers/child.ts';
 import { LONG } from '../helpers/extent.ts';

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { inspect } from '../../lib/inspect.ts';
-import type { LoadOptions } from '../../lib/load-options.ts';
-import { loadObjectSync } from '../../lib/object.ts';
-import { chooseProgram } from '../../lib/program-type.ts';
+import type { LoadOptions } from '../../lib/object/load-options.ts';
+import { loadObjectSync } from '../../lib/object/object.ts';
+import { inspect } from '../../lib/object-file/inspect.ts';
+import { chooseProgram } from '../../lib/object-file/program-type.ts';
 import { caught } from '../helpers/caught.ts';
 import { compile } from '../helpers/elf.ts';
 import { testObject } from '../helpers/objects.ts';

@@ -1,8 +1,8 @@
 import { Writable } from 'node:stream';
 import { describe, expect, it, test } from 'vitest';
-import { flowFrame } from '../../lib/cli/flow-frame.ts';
-import { flowLines, flowsWords, flowWords } from '../../lib/cli/flow-view.ts';
-import { addRule } from '../../lib/cli/flows.ts';
+import { addRule } from '../../lib/cli/flows/flows.ts';
+import { flowFrame } from '../../lib/cli/flows/frame.ts';
+import { flowLines, flowsWords, flowWords } from '../../lib/cli/flows/view.ts';
 import {
   type Classes,
   type Counters,

@@ -1,13 +1,13 @@
 import { endianness } from 'node:os';
 import { Writable } from 'node:stream';
 import { describe, expect, it, test } from 'vitest';
-import { fieldList, positiveInteger } from '../../lib/cli/map.ts';
-import { hex, keyBytes, parseKey } from '../../lib/cli/map-key.ts';
-import { MapMeter, type MapRow, type Rows } from '../../lib/cli/map-meter.ts';
-import { idOf } from '../../lib/cli/map-name.ts';
-import { rowWords } from '../../lib/cli/map-row.ts';
-import { mapFrame, type WatchedMap } from '../../lib/cli/map-watch.ts';
-import { EbpfError } from '../../lib/errors.ts';
+import { hex, keyBytes, parseKey } from '../../lib/cli/map/key.ts';
+import { fieldList, positiveInteger } from '../../lib/cli/map/map.ts';
+import { MapMeter, type MapRow, type Rows } from '../../lib/cli/map/meter.ts';
+import { idOf } from '../../lib/cli/map/name.ts';
+import { rowWords } from '../../lib/cli/map/row.ts';
+import { mapFrame, type WatchedMap } from '../../lib/cli/map/watch.ts';
+import { EbpfError } from '../../lib/core/errors.ts';
 
 const LITTLE = endianness() === 'LE';
 

@@ -1,7 +1,7 @@
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { netFrame } from '../../lib/cli/net-frame.ts';
-import { JsonNetView, LineNetView } from '../../lib/cli/net-view.ts';
+import { netFrame } from '../../lib/cli/net/frame.ts';
+import { JsonNetView, LineNetView } from '../../lib/cli/net/view.ts';
 import {
   closed,
   NetMeter,

@@ -1,8 +1,8 @@
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { address, programs } from '../../lib/cli/serve.ts';
-import { serveFrame } from '../../lib/cli/serve-frame.ts';
-import { LineServeView, QuietServeView } from '../../lib/cli/serve-view.ts';
+import { serveFrame } from '../../lib/cli/serve/frame.ts';
+import { address, programs } from '../../lib/cli/serve/serve.ts';
+import { LineServeView, QuietServeView } from '../../lib/cli/serve/view.ts';
 import { isLoopback } from '../../lib/serve/access.ts';
 import type { Observation } from '../../lib/serve/observer.ts';
 import { printed } from '../helpers/printed.ts';

@@ -2,9 +2,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { EbpfValidationError } from '../../lib/errors.ts';
-import { inspect } from '../../lib/inspect.ts';
-import { validate } from '../../lib/validate.ts';
+import { EbpfValidationError } from '../../lib/core/errors.ts';
+import { inspect } from '../../lib/object-file/inspect.ts';
+import { validate } from '../../lib/object-file/validate.ts';
 import { compile, patched, sections } from '../helpers/elf.ts';
 import { shippedObject, testObject } from '../helpers/objects.ts';
 

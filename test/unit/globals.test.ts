@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { encodeGlobals, readableGlobals } from '../../lib/globals.ts';
-import type { GlobalSpec } from '../../lib/inspect.ts';
-import type { BpfMap } from '../../lib/map.ts';
+import type { BpfMap } from '../../lib/map/map.ts';
+import { encodeGlobals, readableGlobals } from '../../lib/object-file/globals.ts';
+import type { GlobalSpec } from '../../lib/object-file/inspect.ts';
 import { caught } from '../helpers/caught.ts';
 
 const spec = (kind: GlobalSpec['kind'], size: number, offset = 0): GlobalSpec => ({

@@ -1,5 +1,5 @@
 import { afterEach, expect, it, vi } from 'vitest';
-import { ticks } from '../../lib/cli/pace.ts';
+import { ticks } from '../../lib/cli/terminal/pace.ts';
 import { seedOf, xorshift } from '../helpers/random.ts';
 
 afterEach(() => vi.restoreAllMocks());

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it, test } from 'vitest';
-import { tryCreateLoader } from '../../lib/availability.ts';
-import { whatIsKept } from '../../lib/credentials.ts';
-import { EbpfNotSupportedError } from '../../lib/errors.ts';
-import { kernelBefore } from '../../lib/kernel-release.ts';
-import { effectiveCapabilities } from '../../lib/privileges.ts';
+import { EbpfNotSupportedError } from '../../lib/core/errors.ts';
+import { effectiveCapabilities } from '../../lib/kernel/capabilities.ts';
+import { whatIsKept } from '../../lib/kernel/drop-privileges.ts';
+import { kernelBefore } from '../../lib/kernel/release.ts';
+import { tryCreateLoader } from '../../lib/loader/try-create.ts';
 import { runModule } from '../helpers/child.ts';
 
 test.each([

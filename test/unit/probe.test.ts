@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { afterEach, describe, expect, it, test } from 'vitest';
-import type { NativeProbe } from '../../lib/binding.ts';
-import { type KernelSupport, probe, probeWithHelpers } from '../../lib/probe.ts';
+import type { NativeProbe } from '../../lib/addon/binding.ts';
+import { type KernelSupport, probe, probeWithHelpers } from '../../lib/kernel/features.ts';
 import { fakeAddon, fileFailure, pretend, stopPretending } from '../helpers/fake.ts';
 
 // Kernels that this one is not, by what they say to the attempts.

@@ -1,20 +1,15 @@
 import { constants } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
 import { afterEach, describe, expect, it, test } from 'vitest';
-import { attachFailure } from '../../lib/attach.ts';
-import { tryCreateLoader } from '../../lib/availability.ts';
-import type { NativePin, NativeXdpState } from '../../lib/binding.ts';
-import { byIdFailure } from '../../lib/by-id.ts';
-import { dropPrivileges } from '../../lib/credentials.ts';
-import { refusalFinding, typeFindings } from '../../lib/defects.ts';
-import { dryRun } from '../../lib/dry-run.ts';
-import { askedOf } from '../../lib/holder.ts';
-import { findInterface, listInterfaces, requireUp } from '../../lib/interface.ts';
-import { onLog } from '../../lib/log.ts';
-import { nearest } from '../../lib/nearest.ts';
-import { netnsIdentity } from '../../lib/netns.ts';
-import { loadObject, loadObjectSync } from '../../lib/object.ts';
-import { openPin, pin, pinPath, unpin } from '../../lib/pin.ts';
+import type { NativePin, NativeXdpState } from '../../lib/addon/binding.ts';
+import { onLog } from '../../lib/addon/log.ts';
+import { attachFailure } from '../../lib/attach/failure.ts';
+import { attachTc, type TcOptions } from '../../lib/attach/tc.ts';
+import { xdpHolder, xdpQuery } from '../../lib/attach/xdp-query.ts';
+import { nearest } from '../../lib/core/nearest.ts';
+import { byIdFailure } from '../../lib/handle/by-id.ts';
+import { askedOf } from '../../lib/handle/holder.ts';
+import { openPin, pin, pinPath, unpin } from '../../lib/handle/pin.ts';
 import {
   effectiveCapabilities,
   inUserNamespace,
@@ -22,13 +17,18 @@ import {
   memlockLimit,
   permissionHint,
   unprivilegedBpfDisabled,
-} from '../../lib/privileges.ts';
-import { probeKind } from '../../lib/probe-event.ts';
-import type { BpfProgram } from '../../lib/program.ts';
-import { enableStats } from '../../lib/run-stats.ts';
-import { attachTc, type TcOptions } from '../../lib/tc.ts';
-import { tracepointNumber } from '../../lib/tracepoint.ts';
-import { xdpHolder, xdpQuery } from '../../lib/xdp-query.ts';
+} from '../../lib/kernel/capabilities.ts';
+import { dropPrivileges } from '../../lib/kernel/drop-privileges.ts';
+import { findInterface, listInterfaces, requireUp } from '../../lib/kernel/interfaces.ts';
+import { netnsIdentity } from '../../lib/kernel/netns.ts';
+import { probeKind } from '../../lib/kernel/probe-events.ts';
+import { enableStats } from '../../lib/kernel/run-stats.ts';
+import { tracepointNumber } from '../../lib/kernel/tracefs.ts';
+import { tryCreateLoader } from '../../lib/loader/try-create.ts';
+import { loadObject, loadObjectSync } from '../../lib/object/object.ts';
+import { refusalFinding, typeFindings } from '../../lib/object-file/code-findings.ts';
+import { dryRun } from '../../lib/object-file/dry-run.ts';
+import type { BpfProgram } from '../../lib/program/program.ts';
 import { caught, rejection } from '../helpers/caught.ts';
 import { fakeAddon, fileFailure, nativeFailure, pretend, stopPretending } from '../helpers/fake.ts';
 import { testObject } from '../helpers/objects.ts';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { attachPoint } from '../../lib/section.ts';
+import { attachPoint } from '../../lib/object-file/section.ts';
 
 test.each([
   ['raw_tp/sys_enter', 'raw_tp', 'sys_enter'],

@@ -1,12 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { Writable } from 'node:stream';
 import { describe, expect, it, test } from 'vitest';
-import { latency as latencyWords } from '../../lib/cli/format.ts';
-import { processId, syscallNames } from '../../lib/cli/latency.ts';
-import { heatStrip, latencyFrame } from '../../lib/cli/latency-frame.ts';
-import { EbpfAttachError, EbpfLoadError, EbpfNotSupportedError } from '../../lib/errors.ts';
+import { heatStrip, latencyFrame } from '../../lib/cli/latency/frame.ts';
+import { processId, syscallNames } from '../../lib/cli/latency/latency.ts';
+import { EbpfAttachError, EbpfLoadError, EbpfNotSupportedError } from '../../lib/core/errors.ts';
+import { latency as latencyWords } from '../../lib/format/units.ts';
+import { kernelDevice } from '../../lib/kernel/pid-namespace.ts';
 import { LatencyMeter, meanRates } from '../../lib/meters/latency-meter.ts';
-import { kernelDevice } from '../../lib/pid-namespace.ts';
 import { Log2Histogram } from '../../lib/programs/log2-histogram.ts';
 import {
   firstFlavour,

@@ -11,10 +11,10 @@ import {
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { inspect } from '../../lib/inspect.ts';
-import { loadObjectSync } from '../../lib/object.ts';
-import { RULES, type RuleId } from '../../lib/rules.ts';
-import { type ValidateOptions, validate } from '../../lib/validate.ts';
+import { loadObjectSync } from '../../lib/object/object.ts';
+import { inspect } from '../../lib/object-file/inspect.ts';
+import { RULES, type RuleId } from '../../lib/object-file/rules.ts';
+import { type ValidateOptions, validate } from '../../lib/object-file/validate.ts';
 import { caught } from '../helpers/caught.ts';
 import {
   assemble,

@@ -2,7 +2,7 @@
 // thread alone is said here; test/kernel/drop-privileges.test.ts has the main thread's side of it, in processes of its own.
 import { isMainThread } from 'node:worker_threads';
 import { expect, test } from 'vitest';
-import { dropPrivileges } from '../../lib/credentials.ts';
+import { dropPrivileges } from '../../lib/kernel/drop-privileges.ts';
 import { caught } from '../helpers/caught.ts';
 
 test('tests that were to run in a worker do', () => {

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { BpfMap } from '../../../lib/map.ts';
-import { loadObjectSync } from '../../../lib/object.ts';
+import type { BpfMap } from '../../../lib/map/map.ts';
+import { loadObjectSync } from '../../../lib/object/object.ts';
 import { endChildren, runModule } from '../../helpers/child.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../../helpers/kernel.ts';
 import { testObject } from '../../helpers/objects.ts';

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { EbpfError, EbpfStateError } from '../../../lib/errors.ts';
-import { BpfMap } from '../../../lib/map.ts';
-import { MapFlags, type MapSpec } from '../../../lib/map-spec.ts';
-import { loadObjectSync } from '../../../lib/object.ts';
+import { EbpfError, EbpfStateError } from '../../../lib/core/errors.ts';
+import { MapFlags, type MapSpec } from '../../../lib/core/map-spec.ts';
+import { BpfMap } from '../../../lib/map/map.ts';
+import { loadObjectSync } from '../../../lib/object/object.ts';
 import { caught } from '../../helpers/caught.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../../helpers/kernel.ts';
 import { type Random, randomBytes } from '../../helpers/map-model.ts';

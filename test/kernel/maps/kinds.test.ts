@@ -3,10 +3,10 @@
 import { closeSync, openSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { EbpfMapError } from '../../../lib/errors.ts';
-import { BpfMap, possibleCpus } from '../../../lib/map.ts';
-import { MapFlags, type MapSpec } from '../../../lib/map-spec.ts';
-import { loadObjectSync } from '../../../lib/object.ts';
+import { EbpfMapError } from '../../../lib/core/errors.ts';
+import { MapFlags, type MapSpec } from '../../../lib/core/map-spec.ts';
+import { BpfMap, possibleCpus } from '../../../lib/map/map.ts';
+import { loadObjectSync } from '../../../lib/object/object.ts';
 import { caught } from '../../helpers/caught.ts';
 import { Cgroup } from '../../helpers/cgroup.ts';
 import { assertNothingLeft, bpftool, type Snapshot, snapshotIds } from '../../helpers/kernel.ts';

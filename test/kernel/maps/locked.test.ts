@@ -1,7 +1,7 @@
 // Values with a lock of their own (struct bpf_spin_lock), which a program changes while they are read.
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { BpfMap } from '../../../lib/map.ts';
-import { type BpfObject, loadObject } from '../../../lib/object.ts';
+import { BpfMap } from '../../../lib/map/map.ts';
+import { type BpfObject, loadObject } from '../../../lib/object/object.ts';
 import { caught } from '../../helpers/caught.ts';
 import { type Child, runModule } from '../../helpers/child.ts';
 import * as frames from '../../helpers/frames.ts';

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { BpfMap } from '../../../lib/map.ts';
-import type { MapReader, ReadPath } from '../../../lib/map-reader.ts';
-import { MapFlags } from '../../../lib/map-spec.ts';
+import { MapFlags } from '../../../lib/core/map-spec.ts';
+import { BpfMap } from '../../../lib/map/map.ts';
+import type { MapReader, ReadPath } from '../../../lib/map/reader.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../../helpers/kernel.ts';
 import { SHORT } from '../../helpers/short.ts';
 

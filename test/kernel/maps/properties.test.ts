@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { EbpfMapError } from '../../../lib/errors.ts';
-import { BpfMap } from '../../../lib/map.ts';
-import { MapFlags, type MapSpec } from '../../../lib/map-spec.ts';
+import { EbpfMapError } from '../../../lib/core/errors.ts';
+import { MapFlags, type MapSpec } from '../../../lib/core/map-spec.ts';
+import { BpfMap } from '../../../lib/map/map.ts';
 import { caught } from '../../helpers/caught.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../../helpers/kernel.ts';
 import {

@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { EbpfError, EbpfMapError, EbpfNotSupportedError, EbpfStateError } from '../../../lib/errors.ts';
-import { BpfMap } from '../../../lib/map.ts';
-import type { MapReader, ReadPath } from '../../../lib/map-reader.ts';
-import { MapFlags, type MapSpec } from '../../../lib/map-spec.ts';
-import { type BpfObject, loadObjectSync } from '../../../lib/object.ts';
+import { EbpfError, EbpfMapError, EbpfNotSupportedError, EbpfStateError } from '../../../lib/core/errors.ts';
+import { MapFlags, type MapSpec } from '../../../lib/core/map-spec.ts';
+import { BpfMap } from '../../../lib/map/map.ts';
+import type { MapReader, ReadPath } from '../../../lib/map/reader.ts';
+import { type BpfObject, loadObjectSync } from '../../../lib/object/object.ts';
 import { Bpffs } from '../../helpers/bpffs.ts';
 import { caught, rejection } from '../../helpers/caught.ts';
 import { assertNothingLeft, fdCount, type Snapshot, snapshotIds } from '../../helpers/kernel.ts';

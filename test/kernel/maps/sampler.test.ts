@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { EbpfMapError, EbpfNotSupportedError, EbpfStateError } from '../../../lib/errors.ts';
-import { BpfMap } from '../../../lib/map.ts';
-import type { MapSampler } from '../../../lib/map-sampler.ts';
-import { MapFlags } from '../../../lib/map-spec.ts';
+import { EbpfMapError, EbpfNotSupportedError, EbpfStateError } from '../../../lib/core/errors.ts';
+import { MapFlags } from '../../../lib/core/map-spec.ts';
+import { BpfMap } from '../../../lib/map/map.ts';
+import type { MapSampler } from '../../../lib/map/sampler.ts';
 import { caught } from '../../helpers/caught.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../../helpers/kernel.ts';
 import { until } from '../../helpers/until.ts';

@@ -1,9 +1,9 @@
 import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { BpfLink } from '../../../lib/link.ts';
-import { BpfMap } from '../../../lib/map.ts';
-import { BpfProgram } from '../../../lib/program.ts';
+import { BpfLink } from '../../../lib/link/link.ts';
+import { BpfMap } from '../../../lib/map/map.ts';
+import { BpfProgram } from '../../../lib/program/program.ts';
 import { LIBRARY } from '../../helpers/child.ts';
 import { type Ending, endedWith } from '../../helpers/endings.ts';
 import { bpftool, linkIds, linksOf, pinnedId, untilGone } from '../../helpers/kernel.ts';

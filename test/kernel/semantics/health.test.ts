@@ -1,8 +1,8 @@
 import { expect } from 'vitest';
-import { tryCreateLoader } from '../../../lib/availability.ts';
-import type { HealthReport } from '../../../lib/health.ts';
-import type { EbpfLoader } from '../../../lib/loader.ts';
-import { enableStats } from '../../../lib/run-stats.ts';
+import { enableStats } from '../../../lib/kernel/run-stats.ts';
+import type { HealthReport } from '../../../lib/loader/health.ts';
+import type { EbpfLoader } from '../../../lib/loader/loader.ts';
+import { tryCreateLoader } from '../../../lib/loader/try-create.ts';
 import { rejection } from '../../helpers/caught.ts';
 import { bpftool } from '../../helpers/kernel.ts';
 import { shippedObject, testObject } from '../../helpers/objects.ts';

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
-import { BpfLink } from '../../../lib/link.ts';
-import { TcLink } from '../../../lib/tc.ts';
+import { TcLink } from '../../../lib/attach/tc.ts';
+import { BpfLink } from '../../../lib/link/link.ts';
 import { caught } from '../../helpers/caught.ts';
 import { swapUnderFlood } from '../../helpers/flood.ts';
 import { linksOf, programExists } from '../../helpers/kernel.ts';

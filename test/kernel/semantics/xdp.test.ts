@@ -1,7 +1,7 @@
 import { expect } from 'vitest';
-import { kernelBefore } from '../../../lib/kernel-release.ts';
+import { xdpQuery } from '../../../lib/attach/xdp-query.ts';
+import { kernelBefore } from '../../../lib/kernel/release.ts';
 import { XdpCounter } from '../../../lib/programs/xdp-counter.ts';
-import { xdpQuery } from '../../../lib/xdp-query.ts';
 import { caught, rejection } from '../../helpers/caught.ts';
 import { swapUnderFlood } from '../../helpers/flood.ts';
 import { bpftool, linkIds, linksOf, programExists } from '../../helpers/kernel.ts';

@@ -1,0 +1,138 @@
+import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import {
+  describeFailure,
+  EbpfAttachError,
+  type EbpfError,
+  EbpfMapError,
+  EbpfPermissionError,
+  type NativeFailure,
+} from '../core/errors.ts';
+import { nearest } from '../core/nearest.ts';
+import { missingCapabilities, permissionHint } from '../kernel/capabilities.ts';
+import type { BpfMap } from '../map/map.ts';
+
+// The folders of a cgroup v2 file system: what programs attach there, and why the kernel refuses.
+
+/** Where in the cgroup a program goes. */
+export interface CgroupOptions {
+  /**
+   * The kernel's word for where in the cgroup: `cgroup_inet_ingress`, `cgroup_inet4_connect`, … Default: what the SEC()
+   * says; needed where it does not (`cgroup/skb`), and for a program that came from a pin or an id.
+   */
+  attachType?: string;
+}
+
+const TYPES = new Set([
+  ...['cgroup_skb', 'cgroup_sock', 'cgroup_sock_addr', 'cgroup_device', 'cgroup_sysctl', 'cgroup_sockopt'],
+  'sock_ops',
+]);
+
+/** @throws EbpfAttachError where the program is of no cgroup type, or nothing says where in the cgroup it goes */
+export function checkCgroupProgram(
+  what: string,
+  program: { type: string; section: string },
+  path: string,
+  options: CgroupOptions,
+): void {
+  if (typeof path !== 'string') {
+    throw new TypeError(`Expected a path for the cgroup but received ${typeof path}`);
+  }
+  if (!TYPES.has(program.type)) {
+    throw new EbpfAttachError(`${what}: a ${program.type} program goes to no cgroup`, {
+      code: 'ERR_EBPF_PROGRAM_TYPE',
+      target: path,
+    });
+  }
+  // libbpf takes SEC("cgroup/skb") for ingress; the object's author did not say so.
+  if (options.attachType === undefined && /^$|^cgroup\/skb$/.test(program.section)) {
+    const example =
+      program.type === 'cgroup_skb' ? 'cgroup_inet_ingress or cgroup_inet_egress' : 'cgroup_inet4_connect';
+    throw new EbpfAttachError(`${what}: nothing says where in the cgroup it goes`, {
+      code: 'ERR_EBPF_NO_TARGET',
+      target: path,
+      hint: `pass attachType, such as ${example}`,
+    });
+  }
+}
+
+/** The public error of an attach to a cgroup that failed. */
+export function cgroupFailure(what: string, program: string, path: string, error: unknown): EbpfError {
+  const { words, log: _, ...options } = describeFailure(error, `program ${program}`);
+  const message = `${what}: ${words}`;
+  switch (options.code) {
+    case 'ENOENT':
+      return new EbpfAttachError(`${what}: there is no such folder`, {
+        ...{ ...options, code: 'ERR_EBPF_NO_CGROUP', target: path },
+        hint: siblingsHint(path) ?? mountHint(),
+      });
+    case 'ENOTDIR':
+    case 'EBADF': // kernel/cgroup/cgroup.c, cgroup_get_from_fd; a folder of cgroup v1 gives the same
+      return new EbpfAttachError(`${what}: it is no folder of a cgroup v2 file system`, {
+        ...{ ...options, code: 'ERR_EBPF_NO_CGROUP', target: path },
+        hint: mountHint(),
+      });
+    case 'EPERM':
+    case 'EACCES': {
+      const missing = missingCapabilities(['CAP_BPF', 'CAP_NET_ADMIN']);
+      const folder = options.syscall === 'open';
+      const hint = folder ? `the folder cannot be opened: look at its permissions` : permissionHint(missing);
+      if (folder || missing.length > 0) {
+        return new EbpfPermissionError(message, { ...options, missing: folder ? [] : missing, hint });
+      }
+      // kernel/bpf/cgroup.c, hierarchy_allows_attach
+      return new EbpfAttachError(message, {
+        ...{ ...options, target: path },
+        hint: `or a cgroup above it has a program that allows none below: bpftool cgroup tree shows it; ${hint}`,
+      });
+    }
+    case 'EINVAL':
+      return new EbpfAttachError(message, {
+        ...{ ...options, target: path },
+        hint: 'the program was loaded for another attachType than this one',
+      });
+  }
+  return new EbpfAttachError(message, { ...options, target: path });
+}
+
+/** Puts a cgroup into the first row of a cgroup_array, which keeps it. */
+export function putCgroup(what: string, map: BpfMap, path: string): void {
+  let folder: number;
+  try {
+    folder = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (error) {
+    throw cgroupFailure(what, map.name, path, asNative(error, 'open'));
+  }
+  try {
+    map.set(0, new Uint8Array(Uint32Array.of(folder).buffer));
+  } catch (error) {
+    if (!(error instanceof EbpfMapError)) throw error;
+    throw cgroupFailure(what, map.name, path, asNative(error, 'bpf_map_update_elem'));
+  } finally {
+    closeSync(folder);
+  }
+}
+
+function asNative(error: unknown, operation: string): NativeFailure {
+  const { errno = 0, message } = error as NodeJS.ErrnoException;
+  return Object.assign(new Error(message), { operation, errno: Math.abs(errno) });
+}
+
+function siblingsHint(path: string): string | undefined {
+  const above = dirname(path);
+  if (!existsSync(`${above}/cgroup.procs`)) return undefined;
+  const folders = readdirSync(above, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  const names = nearest(
+    basename(path),
+    folders.map((entry) => entry.name),
+  );
+  return names.length > 0 ? `there are ${names.join(', ')}` : undefined;
+}
+
+function mountHint(): string {
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  const at = mounts.find((line) => / - cgroup2 /.test(line))?.split(' ')[4];
+  return at === undefined
+    ? 'mount one: mount -t cgroup2 cgroup2 /sys/fs/cgroup'
+    : `the folders of ${at} are cgroups`;
+}

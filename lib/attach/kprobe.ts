@@ -1,0 +1,188 @@
+import {
+  describeFailure,
+  EbpfAttachError,
+  EbpfNotSupportedError,
+  errnoName,
+  isNativeFailure,
+} from '../core/errors.ts';
+import { functionsMatching, kernelFunctions, noFunction } from '../kernel/functions.ts';
+import { probeKind } from '../kernel/probe-events.ts';
+import { kernelBefore } from '../kernel/release.ts';
+import type { ProgramRef } from '../link/program-ref.ts';
+import { type Attached, attachFailure, requireType } from './failure.ts';
+
+// Functions of the kernel: one, several at once, or a system call's.
+
+/** Where in a function of the kernel. */
+export interface KprobeOptions {
+  /** At the function's return, not at its start. Default false. */
+  ret?: boolean;
+  /** Bytes into the function, where an instruction begins. Default 0. */
+  offset?: number;
+  /** What bpf_get_attach_cookie() gives the program (kernel 5.15). */
+  cookie?: bigint;
+}
+
+/** Where in each of the functions. */
+export interface KprobeMultiOptions {
+  /** At the functions' return, not at their start. Default false. */
+  ret?: boolean;
+  /** What bpf_get_attach_cookie() gives the program, one for each function. */
+  cookies?: readonly bigint[];
+}
+
+/** `fn`, or the first of several that the kernel has. @internal */
+export function attachKprobe(
+  program: ProgramRef,
+  fn: string | readonly string[],
+  { ret = false, offset = 0, cookie }: KprobeOptions,
+): Attached {
+  const names = functionNames(fn);
+  const what = `attach ${program.name} to ${names.join(', ')}`;
+  if (!Number.isSafeInteger(offset) || offset < 0) {
+    throw new RangeError(`Expected an integer from 0 for offset but received ${String(offset)}`);
+  }
+  if (ret && offset !== 0) throw new TypeError('ret is for a whole function: it takes no offset');
+  requireType(what, program, ['kprobe'], names.join(', '));
+  requireCookies(what, cookie);
+  return attachFirst(what, program, names, { ret, offset, cookie }, () => noFunction(what, names));
+}
+
+/** The function that the kernel's entry code calls for a system call. @internal */
+export function attachSyscall(program: ProgramRef, name: string, ret: boolean): Attached {
+  const what = `attach ${program.name} to system call ${name}`;
+  if (typeof name !== 'string' || !/^\w+$/.test(name)) {
+    throw new TypeError(`Expected a system call's name but received ${JSON.stringify(name)}`);
+  }
+  requireType(what, program, ['kprobe'], name);
+  const names = SYSCALL_PREFIXES.map((prefix) => `${prefix}${name}`);
+  return attachFirst(what, program, names, { ret, offset: 0 }, () => {
+    const short = (long: string) => {
+      const prefix = SYSCALL_PREFIXES.find((start) => long.startsWith(start));
+      return prefix === undefined ? undefined : long.slice(prefix.length);
+    };
+    return noFunction(what, [name], short);
+  });
+}
+
+// With wrappers since 4.17, arch/*/include/asm/syscall_wrapper.h; without, as on powerpc before 6.1, sys_.
+const WRAPPED: Readonly<Record<string, string>> = {
+  x64: '__x64_sys_',
+  arm64: '__arm64_sys_',
+  riscv64: '__riscv_sys_',
+  s390x: '__s390x_sys_',
+};
+const SYSCALL_PREFIXES = [WRAPPED[process.arch], '__se_sys_', 'sys_'].filter(
+  (prefix) => prefix !== undefined,
+);
+
+function attachFirst(
+  what: string,
+  program: ProgramRef,
+  names: readonly string[],
+  { ret, offset, cookie }: { ret: boolean; offset: number; cookie?: bigint | undefined },
+  none: () => EbpfAttachError,
+): Attached {
+  const { pmu, returnBit } = probeKind(what, 'kprobe', ret);
+  for (const name of names) {
+    const target = offset === 0 ? name : `${name}+0x${offset.toString(16)}`;
+    try {
+      const native = program.native.attachKprobe(pmu, returnBit, name, BigInt(offset), cookie);
+      return { native, target };
+    } catch (error) {
+      if (isNativeFailure(error) && errnoName(error.errno ?? 0) === 'ENOENT') continue;
+      throw kprobeFailure(what, program, target, error);
+    }
+  }
+  throw none();
+}
+
+const REFUSALS: Readonly<Record<string, string>> = {
+  EINVAL:
+    'the kernel keeps some functions from being probed: those that tracing itself runs through, and inlined ones',
+  EILSEQ: 'no instruction begins at this offset',
+  EADDRNOTAVAIL: 'the kernel has several functions of this name',
+};
+
+function kprobeFailure(what: string, program: ProgramRef, target: string, error: unknown) {
+  const failure = attachFailure(what, program.name, { kind: 'kprobe', target }, error);
+  const hint = REFUSALS[failure.code];
+  if (hint === undefined || !(failure instanceof EbpfAttachError)) return failure;
+  const { code, errno, syscall } = failure;
+  return new EbpfAttachError(failure.message, { code, errno, syscall, target, hint });
+}
+
+/** One link for all of them. @internal */
+export function attachKprobeMulti(
+  program: ProgramRef,
+  fns: readonly string[] | { pattern: string },
+  { ret = false, cookies }: KprobeMultiOptions,
+): Attached {
+  const pattern = 'pattern' in fns ? fns.pattern : undefined;
+  const target = pattern ?? functionNames(fns as readonly string[]).join(', ');
+  const what = `attach ${program.name} to ${target}`;
+  if (pattern !== undefined && (typeof pattern !== 'string' || !/^[\w.*?]+$/.test(pattern))) {
+    throw new TypeError(`Expected a pattern of letters, * and ? but received ${JSON.stringify(pattern)}`);
+  }
+  requireType(what, program, ['kprobe'], target);
+  if (pattern !== undefined && cookies !== undefined) {
+    throw new TypeError('cookies are for functions by name: what a pattern matches has no order');
+  }
+  const names =
+    pattern === undefined ? functionNames(fns as readonly string[]) : functionsMatching(what, pattern);
+  if (names.length === 0) throw noFunction(what, [target]);
+  if (cookies !== undefined && cookies.length !== names.length) {
+    throw new RangeError(
+      `Expected a cookie for each of ${names.length} functions but received ${cookies.length}`,
+    );
+  }
+  try {
+    return { native: program.native.attachKprobeMulti(names, ret, cookies ?? []), target };
+  } catch (error) {
+    throw multiFailure(what, program, names, target, error);
+  }
+}
+
+function multiFailure(
+  what: string,
+  program: ProgramRef,
+  names: readonly string[],
+  target: string,
+  error: unknown,
+) {
+  const { words, log: _, ...rest } = describeFailure(error, `program ${program.name}`);
+  // ESRCH, and ENOENT before 5.19, for all of them.
+  if (rest.code === 'ESRCH' || rest.code === 'ENOENT') {
+    const known = new Set(kernelFunctions());
+    const unknown = names.filter((name) => !known.has(name));
+    if (unknown.length > 0) return noFunction(what, unknown);
+    const hint = 'the kernel has them all, and keeps some from being probed';
+    return new EbpfAttachError(`${what}: ${words}`, { ...rest, target, hint });
+  }
+  if (rest.code === 'EINVAL' && kernelBefore('5.18')) {
+    return new EbpfNotSupportedError(`${what}: this kernel attaches to one function at a time`, {
+      ...rest,
+      feature: 'kprobe.multi',
+      minKernel: '5.18',
+    });
+  }
+  return attachFailure(what, program.name, { kind: 'kprobe.multi', target }, error);
+}
+
+/** Cookies came with the links of perf events. @internal */
+export function requireCookies(what: string, cookie: bigint | undefined): void {
+  if (cookie === undefined || !kernelBefore('5.15')) return;
+  throw new EbpfNotSupportedError(`${what}: this kernel has no cookies`, {
+    feature: 'attach cookie',
+    minKernel: '5.15',
+  });
+}
+
+function functionNames(fn: string | readonly string[]): readonly string[] {
+  const names = typeof fn === 'string' ? [fn] : fn;
+  const fit = Array.isArray(names) && names.length > 0;
+  if (!fit || names.some((name) => typeof name !== 'string' || !/^[\w.$:]+$/.test(name))) {
+    throw new TypeError(`Expected names of functions but received ${JSON.stringify(fn)}`);
+  }
+  return names;
+}

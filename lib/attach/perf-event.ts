@@ -1,0 +1,117 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { describeFailure, EbpfAttachError, EbpfNotSupportedError } from '../core/errors.ts';
+import { kernelBefore } from '../kernel/release.ts';
+import type { ProgramRef } from '../link/program-ref.ts';
+import { type Attached, attachFailure, requireType } from './failure.ts';
+import { checkPid } from './uprobe.ts';
+
+// Samples at a frequency: of a clock, or of what the processor counts.
+
+/** What is counted, how often it is sampled, and where. */
+export interface PerfEventOptions {
+  /** `cpu-clock` is on every machine; `cycles` and `instructions` take the processor's counters. */
+  event: 'cpu-clock' | 'cycles' | 'instructions';
+  /** Samples a second and CPU, while there is something to count. */
+  frequency: number;
+  /** Only on this CPU. Default: on every CPU that is online; with `pid`, wherever it runs. */
+  cpu?: number;
+  /** Only of this process, with the threads that it has, and since 5.13 those that it starts. */
+  pid?: number;
+}
+
+// linux/perf_event.h: PERF_TYPE_HARDWARE 0, PERF_TYPE_SOFTWARE 1, and their numbers.
+const EVENTS = {
+  cycles: { type: 0, config: 0 },
+  instructions: { type: 0, config: 1 },
+  'cpu-clock': { type: 1, config: 0 },
+} as const;
+
+/** @internal */
+export function attachPerfEvent(program: ProgramRef, options: PerfEventOptions): Attached {
+  const { event, frequency, cpu, pid } = options;
+  const what = `attach ${program.name} to ${event}`;
+  const known = Object.hasOwn(EVENTS, event) ? EVENTS[event] : undefined;
+  if (known === undefined) {
+    throw new TypeError(`Expected ${Object.keys(EVENTS).join(', ')} for event but received ${String(event)}`);
+  }
+  checkCount('frequency', frequency, 1);
+  if (cpu !== undefined) checkCount('cpu', cpu, 0);
+  checkPid(pid);
+  requireType(what, program, ['perf_event'], event);
+  const cpus = cpu !== undefined ? [cpu] : pid !== undefined ? [] : onlineCpus();
+  const threads = pid === undefined ? [] : threadsOf(what, pid);
+  const inherit = pid !== undefined && !kernelBefore('5.13');
+  try {
+    const { type, config } = known;
+    return {
+      native: program.native.attachPerfEvent(type, config, frequency, threads, cpus, inherit),
+      target: [
+        event,
+        cpu === undefined ? '' : ` on CPU ${cpu}`,
+        pid === undefined ? '' : ` of process ${pid}`,
+      ].join(''),
+    };
+  } catch (error) {
+    throw perfEventFailure(what, program, options, error);
+  }
+}
+
+function perfEventFailure(what: string, program: ProgramRef, options: PerfEventOptions, error: unknown) {
+  const { event, frequency, cpu } = options;
+  const { words, log: _, ...rest } = describeFailure(error, `program ${program.name}`);
+  // Both for a kernel without a driver for the processor's counters, as in many virtual machines.
+  if (EVENTS[event].type === 0 && (rest.code === 'ENOENT' || rest.code === 'EOPNOTSUPP')) {
+    return new EbpfNotSupportedError(`${what}: this machine has no such counter`, {
+      ...{ ...rest, code: 'ERR_EBPF_NOT_SUPPORTED', feature: 'hardware counters' },
+      hint: 'virtual machines often have none: cpu-clock is everywhere',
+    });
+  }
+  const refuse = (hint: string) => new EbpfAttachError(`${what}: ${words}`, { ...rest, target: event, hint });
+  const most = numberIn('/proc/sys/kernel/perf_event_max_sample_rate');
+  if (rest.code === 'EINVAL' && most !== undefined && frequency > most) {
+    return refuse(`kernel.perf_event_max_sample_rate is ${most}`);
+  }
+  if (rest.code === 'ENODEV' || (rest.code === 'EINVAL' && cpu !== undefined)) {
+    return refuse(`CPU ${cpu} is not online: ${readOnline()} are`);
+  }
+  if (rest.code === 'ESRCH') return refuse('the process ended meanwhile');
+  return attachFailure(what, program.name, { kind: 'perf_event', target: event }, error);
+}
+
+function threadsOf(what: string, pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).map(Number);
+  } catch (error) {
+    throw new EbpfAttachError(`${what}: there is no process ${pid}`, {
+      ...{ code: 'ESRCH', target: `process ${pid}` },
+      cause: error,
+    });
+  }
+}
+
+/** `0-3,6` */
+function readOnline(): string {
+  return readFileSync('/sys/devices/system/cpu/online', 'latin1').trim();
+}
+
+function onlineCpus(): number[] {
+  return readOnline()
+    .split(',')
+    .flatMap((range) => {
+      const [from = 0, to = from] = range.split('-').map(Number);
+      return Array.from({ length: to - from + 1 }, (_, i) => from + i);
+    });
+}
+
+function numberIn(path: string): number | undefined {
+  try {
+    return Number(readFileSync(path, 'latin1'));
+  } catch {
+    return undefined;
+  }
+}
+
+function checkCount(name: string, value: number, least: number): void {
+  if (Number.isInteger(value) && value >= least && value < 2 ** 31) return;
+  throw new RangeError(`Expected an integer from ${least} for ${name} but received ${String(value)}`);
+}

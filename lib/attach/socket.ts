@@ -1,0 +1,33 @@
+import { describeFailure, EbpfAttachError, type EbpfError } from '../core/errors.ts';
+
+/** @throws EbpfAttachError `ERR_EBPF_PROGRAM_TYPE` */
+export function checkSocketProgram(what: string, program: { type: string }, fd: number): void {
+  if (!Number.isInteger(fd) || fd < 0) {
+    throw new TypeError(`Expected a socket's descriptor but received ${String(fd)}`);
+  }
+  if (program.type !== 'socket_filter') {
+    throw new EbpfAttachError(`${what}: it is a ${program.type} program, not socket_filter`, {
+      code: 'ERR_EBPF_PROGRAM_TYPE',
+      target: `descriptor ${fd}`,
+    });
+  }
+}
+
+const REASONS: Readonly<Record<string, { words: string; hint?: string }>> = {
+  EBADF: { words: 'no file is open there' },
+  ENOTSOCK: { words: 'it is no socket' },
+  EEXIST: { words: 'the socket has a filter', hint: 'detach it first: SO_ATTACH_BPF would take its place' },
+  // SO_LOCK_FILTER, by which a socket's owner gives the right up for good.
+  EPERM: { words: "the socket's filter is locked" },
+};
+
+/** The public error of an attach to a socket that failed. */
+export function socketFailure(what: string, program: string, fd: number, error: unknown): EbpfError {
+  const { words, log: _, ...options } = describeFailure(error, `program ${program}`);
+  const reason = REASONS[options.code] ?? { words };
+  return new EbpfAttachError(`${what}: ${reason.words}`, {
+    ...options,
+    target: `descriptor ${fd}`,
+    hint: reason.hint,
+  });
+}

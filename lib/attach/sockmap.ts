@@ -1,0 +1,77 @@
+import type { NativeLink } from '../addon/binding.ts';
+import { EbpfAttachError, errnoName, isNativeFailure } from '../core/errors.ts';
+import type { ProgramRef } from '../link/program-ref.ts';
+import type { BpfMap } from '../map/map.ts';
+import { type Attached, attachFailure, requireType } from './failure.ts';
+
+// Programs of a map of sockets, which see what its sockets send or receive.
+
+/** What a program does in a map of sockets. */
+export interface SockmapOptions {
+  /**
+   * The kernel's word: `sk_skb_stream_verdict`, `sk_skb_stream_parser`, `sk_skb_verdict`. Default: what the SEC() says;
+   * needed for a `sk_skb` program that came from a pin or an id.
+   */
+  attachType?: string;
+}
+
+// SEC(), and what it stands for (libbpf.c, section_defs).
+const SECTIONS: Readonly<Record<string, string>> = {
+  sk_msg: 'sk_msg_verdict',
+  'sk_skb/stream_parser': 'sk_skb_stream_parser',
+  'sk_skb/stream_verdict': 'sk_skb_stream_verdict',
+  'sk_skb/verdict': 'sk_skb_verdict',
+};
+
+/** @internal */
+export function attachSockmap(program: ProgramRef, map: BpfMap, options: SockmapOptions): Attached {
+  const target = `map ${map.name}`;
+  const what = `attach ${program.name} to ${target}`;
+  requireType(what, program, ['sk_skb', 'sk_msg'], target);
+  if (map.type !== 'sockmap' && map.type !== 'sockhash') {
+    throw new EbpfAttachError(`${what}: it is a ${map.type} map, not sockmap or sockhash`, {
+      code: 'ERR_EBPF_MAP_TYPE',
+      target,
+    });
+  }
+  const only = program.type === 'sk_msg' ? 'sk_msg_verdict' : undefined;
+  const attachType = options.attachType ?? only ?? SECTIONS[program.section];
+  if (attachType === undefined) {
+    throw new EbpfAttachError(`${what}: nothing says what it is to do there`, {
+      ...{ code: 'ERR_EBPF_NO_TARGET', target },
+      hint: 'pass attachType: sk_skb_stream_verdict, sk_skb_stream_parser or sk_skb_verdict',
+    });
+  }
+  try {
+    return linked(program, map, attachType, target);
+  } catch (error) {
+    throw sockmapFailure(what, program, target, error);
+  }
+}
+
+// Links of sockmaps are 6.10's.
+function linked(program: ProgramRef, map: BpfMap, attachType: string, target: string): Attached {
+  let native: NativeLink;
+  try {
+    native = program.native.attachSockmap(map.native, attachType);
+  } catch (error) {
+    if (!isNativeFailure(error) || errnoName(error.errno ?? 0) !== 'EINVAL') throw error;
+    native = program.native.attachSockmapLinkless(map.native, attachType);
+    return { native, target, owner: 'map' };
+  }
+  return { native, target };
+}
+
+function sockmapFailure(what: string, program: ProgramRef, target: string, error: unknown) {
+  const failure = attachFailure(what, program.name, { kind: 'sockmap', target }, error, ['CAP_BPF']);
+  const hint = REFUSALS[failure.code];
+  if (hint === undefined || !(failure instanceof EbpfAttachError)) return failure;
+  const { code, errno, syscall } = failure;
+  return new EbpfAttachError(failure.message, { code, errno, syscall, target, hint });
+}
+
+const REFUSALS: Readonly<Record<string, string>> = {
+  EBUSY: 'the map has such a program: detach it first',
+  EEXIST: 'the map has such a program: detach it first',
+  EINVAL: 'the program was loaded for another attachType than this one',
+};

@@ -1,0 +1,145 @@
+import { existsSync } from 'node:fs';
+import { describeFailure, EbpfAttachError, EbpfNotSupportedError } from '../core/errors.ts';
+import { probeKind } from '../kernel/probe-events.ts';
+import { binaryPath, noUsdt, symbolOffset } from '../kernel/user-binary.ts';
+import type { ProgramRef } from '../link/program-ref.ts';
+import { type Attached, attachFailure, requireType } from './failure.ts';
+import { requireCookies } from './kprobe.ts';
+
+// Places in programs and shared libraries: functions, and the probes that their authors put in.
+
+/** A place in a program or a shared library. */
+export interface UprobeOptions {
+  /** A path, or a name that is looked for on PATH, and `libc.so.6` where libraries are. */
+  binary: string;
+  /** The function. Without it, `offset` is one of the file. */
+  symbol?: string;
+  /** Bytes from the function's start, or from the file's. */
+  offset?: number;
+  /** Only in this process. Default: in every process that runs the file, now and later. */
+  pid?: number;
+  /** At the function's return, not at its start. Default false. */
+  ret?: boolean;
+  /** What bpf_get_attach_cookie() gives the program (kernel 5.15). */
+  cookie?: bigint;
+}
+
+/** A probe that the author of a program put in. */
+export interface UsdtOptions {
+  /** As for attachUprobe(). */
+  binary: string;
+  /** What comes first in the probe's DTRACE_PROBE(): `postgresql`. */
+  provider: string;
+  /** What comes second: `query__start`. */
+  name: string;
+  /** Only in this process. Default: in every process that runs the file (kernel 5.15 for shared libraries). */
+  pid?: number;
+}
+
+/** @internal */
+export function attachUprobe(program: ProgramRef, options: UprobeOptions): Attached {
+  const { binary, symbol, offset, pid, ret = false, cookie } = options;
+  const place = [symbol, offset === undefined ? undefined : `0x${offset.toString(16)}`]
+    .filter(Boolean)
+    .join('+');
+  const what = `attach ${program.name} to ${binary}:${place}`;
+  checkPid(pid);
+  if (symbol === undefined && offset === undefined) throw new TypeError('Expected symbol or offset');
+  if (symbol !== undefined && (typeof symbol !== 'string' || symbol === '')) {
+    throw new TypeError(`Expected a function's name for symbol but received ${JSON.stringify(symbol)}`);
+  }
+  if (offset !== undefined && (!Number.isSafeInteger(offset) || offset < 0)) {
+    throw new RangeError(`Expected an integer from 0 for offset but received ${String(offset)}`);
+  }
+  requireType(what, program, ['kprobe'], binary);
+  const path = binaryPath(what, binary);
+  const start = symbol === undefined ? 0 : symbolOffset(what, path, symbol);
+  const { pmu, returnBit } = probeKind(what, 'uprobe', ret);
+  requireCookies(what, cookie);
+  const target = `${path}:${place}`;
+  try {
+    const native = program.native.attachUprobe(
+      pmu,
+      returnBit,
+      path,
+      BigInt(start + (offset ?? 0)),
+      pid,
+      cookie,
+    );
+    return { native, target };
+  } catch (error) {
+    throw uprobeFailure(what, program, { kind: 'uprobe', target }, pid, error);
+  }
+}
+
+/** @internal */
+export function attachUsdt(program: ProgramRef, { binary, provider, name, pid }: UsdtOptions): Attached {
+  const probe = `${provider}:${name}`;
+  const what = `attach ${program.name} to ${binary}:${probe}`;
+  checkPid(pid);
+  for (const [member, value] of Object.entries({ provider, name })) {
+    if (typeof value !== 'string' || value === '') {
+      throw new TypeError(`Expected a string for ${member} but received ${JSON.stringify(value)}`);
+    }
+  }
+  requireType(what, program, ['kprobe'], probe);
+  const path = binaryPath(what, binary);
+  const target = `${path}:${probe}`;
+  try {
+    return { native: program.native.attachUsdt(path, provider, name, pid), target };
+  } catch (error) {
+    const { code } = describeFailure(error, `program ${program.name}`);
+    if (code === 'ENOENT') throw noUsdt(what, path, probe);
+    if (code === 'EOPNOTSUPP') throw usdtNotSupported(what, program, pid);
+    throw uprobeFailure(what, program, { kind: 'usdt', target }, pid, error);
+  }
+}
+
+function usdtNotSupported(what: string, program: ProgramRef, pid: number | undefined) {
+  if (program.section === '') {
+    return new EbpfAttachError(
+      `${what}: it came from a pin or an id, and its object's maps hold the arguments`,
+      {
+        code: 'ERR_EBPF_NO_OBJECT',
+        target: program.name,
+        hint: 'attach it in the process that loads it',
+      },
+    );
+  }
+  return new EbpfNotSupportedError(`${what}: this kernel cannot do it`, {
+    feature: pid === undefined ? 'USDT without pid' : 'USDT',
+    minKernel: '5.15',
+    hint: pid === undefined ? 'pass pid' : undefined,
+  });
+}
+
+function uprobeFailure(
+  what: string,
+  program: ProgramRef,
+  at: { kind: string; target: string },
+  pid: number | undefined,
+  error: unknown,
+) {
+  const failure = attachFailure(what, program.name, at, error);
+  const hint = failure.code === 'ESRCH' ? absence(pid) : REFUSALS[failure.code];
+  if (hint === undefined || !(failure instanceof EbpfAttachError)) return failure;
+  const { code, errno, syscall } = failure;
+  return new EbpfAttachError(failure.message, { code, errno, syscall, target: at.target, hint });
+}
+
+// libbpf looks the file up in /proc/PID/maps for a USDT probe of one process, and says ESRCH for both.
+function absence(pid: number | undefined): string {
+  if (pid === undefined || !existsSync(`/proc/${pid}`)) return `there is no process ${pid}`;
+  return `process ${pid} has not mapped the file`;
+}
+
+const REFUSALS: Readonly<Record<string, string>> = {
+  EINVAL: 'no instruction begins at this offset, or the file ends before it',
+  EIO: 'the file ends before this offset',
+};
+
+/** @internal */
+export function checkPid(pid: number | undefined): void {
+  if (pid === undefined || (Number.isInteger(pid) && pid > 0 && pid < 2 ** 31)) return;
+  throw new RangeError(`Expected a process's number for pid but received ${String(pid)}`);
+}

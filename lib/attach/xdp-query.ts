@@ -1,0 +1,61 @@
+import type { NativeXdpState } from '../addon/binding.ts';
+import { native } from '../addon/native.ts';
+import { describeFailure, EbpfAttachError, type Holder } from '../core/errors.ts';
+import type { XdpMode } from '../core/xdp-mode.ts';
+import { askedOf, holderOf } from '../handle/holder.ts';
+import { findInterface, type NetTarget } from '../kernel/interfaces.ts';
+
+/** What XDP there is on an interface. */
+export interface XdpQuery {
+  /** Undefined where nothing is attached. */
+  mode?: XdpMode;
+  /** Undefined where nothing is attached. Where several modes have a program, that of `mode`. */
+  programId?: number;
+  /** What the driver does, in the kernel's words (`NETDEV_XDP_ACT_*`); empty before kernel 6.3. */
+  features: readonly string[];
+}
+
+// linux/netdev.h, enum netdev_xdp_act, bit by bit.
+const FEATURES = ['basic', 'redirect', 'ndo-xmit', 'xsk-zerocopy', 'hw-offload', 'rx-sg', 'ndo-xmit-sg'];
+
+/** The kernel prefers what is nearest to the wire, and so does a report of a single mode. */
+const MODES: readonly XdpMode[] = ['hw', 'drv', 'skb'];
+
+/**
+ * What XDP program the kernel says is on an interface, and in which mode. Needs no privilege.
+ *
+ * @throws EbpfAttachError `ERR_EBPF_NO_INTERFACE`
+ * @example
+ * const { mode, programId } = xdpQuery({ iface: 'eth0' });
+ */
+export function xdpQuery(target: NetTarget): XdpQuery {
+  const { ifindex } = findInterface(target);
+  const state = xdpState(ifindex, target.netns);
+  const mode = MODES.find((name) => state[name] !== 0);
+  const features = FEATURES.filter((_, bit) => Math.floor(state.features / 2 ** bit) % 2 === 1);
+  return mode === undefined ? { features } : { mode, programId: state[mode], features };
+}
+
+/** @internal */
+export function xdpState(ifindex: number, netns: string | number | undefined): NativeXdpState {
+  try {
+    return native().xdpQuery(ifindex, netns);
+  } catch (error) {
+    const { words, log: _, ...options } = describeFailure(error, 'the interface');
+    throw new EbpfAttachError(`query XDP on ifindex ${ifindex}: ${words}`, {
+      ...options,
+      target: String(ifindex),
+    });
+  }
+}
+
+/** Who is on the XDP hook now: the program, and where the kernel tells, its link and its name. @internal */
+export function xdpHolder(ifindex: number, netns: string | number | undefined): Holder | undefined {
+  const state = xdpState(ifindex, netns);
+  const mode = MODES.find((name) => state[name] !== 0);
+  if (mode === undefined) return undefined;
+  const link = askedOf(() => native().links())?.find(
+    (entry) => entry.type === 'xdp' && entry.ifindex === ifindex && entry.programId === state[mode],
+  );
+  return holderOf(state[mode], link?.id);
+}

@@ -1,0 +1,128 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { EbpfAttachError } from '../../core/errors.ts';
+import { FlowMeter } from '../../meters/flow-meter.ts';
+import { type ClassRule, ruleTable } from '../../programs/class-rules.ts';
+import type { TcClassifier } from '../../programs/tc-classifier.ts';
+import { endOfRun, positiveNumber, ticks } from '../terminal/pace.ts';
+import { type FlowSubject, type FlowView, JsonView, LineView } from './view.ts';
+
+interface FlowsOptions {
+  seconds?: number;
+  netns?: string;
+  top: number;
+  direction: FlowSubject['direction'];
+  rule?: ClassRule[];
+  json?: true;
+}
+
+const INTERVAL_MS = 1000;
+
+export function addFlows(program: Command): void {
+  program
+    .command('flows')
+    .description('show the fastest flows of an interface, in and out, once a second')
+    .argument('<iface>', 'the interface')
+    .option('--netns <path>', 'the network namespace of the interface, such as /run/netns/blue')
+    .option('--top <n>', 'how many flows', wholeNumber, 10)
+    .addOption(
+      new Option('--direction <way>', 'packets that arrive, or leave, or both')
+        .choices(['ingress', 'egress', 'both'])
+        .default('both'),
+    )
+    .option('--rule <name=tcp/port>', 'a class: packets from or to a port, tcp or udp; repeatable', addRule)
+    .option('--seconds <n>', 'stop after so many seconds', positiveNumber)
+    .option('--json', 'print one JSON object per line')
+    .addHelpText(
+      'after',
+      `
+Every packet is counted and passed on. What the kernel carries as one counts as the segments on the wire.
+^C or SIGTERM detaches and prints the totals. Takes CAP_BPF and CAP_NET_ADMIN.
+A terminal gets a table, a pipe gets a line per second; the last one is as of the end.
+
+Examples:
+  $ node-ebpf flows eth0
+  $ node-ebpf flows eth0 --rule web=tcp/443 --rule web=tcp/80 --rule dns=udp/53
+  $ node-ebpf flows eth0 --json --top 1 | jq '.flows[0]'
+  $ node-ebpf flows veth0 --netns /run/netns/blue --direction egress --seconds 10`,
+    )
+    .action(flows);
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!/^\d{1,9}$/.test(text) || value === 0) {
+    throw new InvalidArgumentError('Expected a whole number above 0.');
+  }
+  return value;
+}
+
+/** @internal */
+export function addRule(text: string, before: readonly ClassRule[] = []): ClassRule[] {
+  const [, name = '', protocol = '', port = ''] = /^([^=]*)=([^/]*)\/(\d{1,5})$/.exec(text) ?? [];
+  if (port === '') throw new InvalidArgumentError('Expected a rule such as web=tcp/443.');
+  const rules = [...before, { class: name, protocol: protocol as ClassRule['protocol'], port: Number(port) }];
+  try {
+    ruleTable(rules);
+  } catch (error) {
+    throw new InvalidArgumentError(`${(error as Error).message}.`);
+  }
+  return rules;
+}
+
+async function flows(iface: string, options: FlowsOptions): Promise<void> {
+  const end = endOfRun();
+  try {
+    const { TcClassifier } = await import('../../programs/index.ts');
+    const { netns, direction, rule: rules = [] } = options;
+    const target = { iface, ...(netns === undefined ? {} : { netns }) };
+    // The command leaves nothing: where the qdisc is its own and nobody else's, that goes too.
+    const classifier = await TcClassifier.attach({ ...target, direction, rules, removeQdisc: true });
+    try {
+      await watch(classifier, iface, options, end.signal);
+    } finally {
+      classifier.close();
+    }
+  } finally {
+    end.forget();
+  }
+}
+
+async function watch(
+  classifier: TcClassifier,
+  iface: string,
+  options: FlowsOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const { direction, top } = options;
+  const via = classifier.links[0]?.via ?? 'tcx';
+  const meter = new FlowMeter(classifier);
+  const view = await chooseView({ iface, direction, via, top }, options);
+  let last = meter.sample();
+  view.open(last);
+  try {
+    for await (const _ of ticks(INTERVAL_MS, options.seconds, signal)) {
+      last = meter.sample();
+      view.show(last);
+      if (classifier.links.some((link) => link.state() !== 'attached')) throw lostAttachment(iface);
+    }
+  } finally {
+    classifier.close();
+    view.close(last);
+  }
+}
+
+async function chooseView(subject: FlowSubject, { json }: FlowsOptions): Promise<FlowView> {
+  if (json) return new JsonView(subject);
+  const { onTerminal } = await import('../terminal/screen.ts');
+  if (!onTerminal()) return new LineView(subject);
+  const { ScreenView } = await import('./frame.ts');
+  return new ScreenView(subject);
+}
+
+function lostAttachment(iface: string): EbpfAttachError {
+  return new EbpfAttachError(`flows ${iface}: the classifier is no longer attached`, {
+    code: 'ERR_EBPF_NOT_ATTACHED',
+    target: iface,
+    hint: 'the interface is gone, or somebody detached or replaced the program',
+  });
+}

@@ -1,0 +1,54 @@
+import { styleText } from 'node:util';
+import { duration } from '../../format/units.ts';
+import { type FlowSample, meanSample } from '../../meters/flow-meter.ts';
+import { type Area, clip, Screen } from '../terminal/screen.ts';
+import { classLines, type FlowSubject, type FlowView, flowLines, flowsWords, waysOf } from './view.ts';
+
+// A blank line and the head before each table; a blank line and the last one behind them.
+const AROUND = { title: 1, table: 2, last: 2 };
+
+/** The lines of one screen of `flows`, none wider than the terminal and not more than it is high. */
+export function flowFrame(subject: FlowSubject, sample: FlowSample, final: boolean, area: Area): string[] {
+  const { columns, rows, stream } = area;
+  const { classes, rates, flows } = final ? meanSample(sample) : sample;
+  const paint = (format: 'bold' | 'dim', text: string) => styleText(format, text, { stream });
+  const table = ([head, ...body]: readonly string[]) =>
+    head === undefined ? [] : ['', paint('dim', head), ...body];
+  const high = Math.max(rows - 1, 1);
+  const named = Object.keys(classes).length;
+  const room = high - AROUND.title - 2 * AROUND.table - AROUND.last - named;
+  const shown = flows.slice(0, Math.min(subject.top, Math.max(room, 1)));
+  const way = subject.direction === 'both' ? '' : `, ${subject.direction}`;
+  const title = `${paint('bold', subject.iface)}  ${subject.via}${way}  ${duration(sample.elapsed)}`;
+  const last = final ? flowsWords(sample) : `${flowsWords(sample)}; ^C detaches and ends`;
+  return [
+    final ? `${title}, detached: means and totals` : title,
+    ...table(classLines(final ? classes : rates, waysOf(subject), final ? 'totals' : 'rates')),
+    ...table(flowLines(shown)),
+    ...['', paint('dim', last)],
+  ]
+    .slice(0, high)
+    .map((line) => clip(line, columns - 1)); // a character in the last cell makes some terminals wrap
+}
+
+/** For terminals. */
+export class ScreenView implements FlowView {
+  readonly #subject: FlowSubject;
+  readonly #screen = new Screen();
+
+  constructor(subject: FlowSubject) {
+    this.#subject = subject;
+  }
+
+  open(sample: FlowSample): void {
+    this.#screen.open((area) => flowFrame(this.#subject, sample, false, area));
+  }
+
+  show(sample: FlowSample): void {
+    this.#screen.show((area) => flowFrame(this.#subject, sample, false, area));
+  }
+
+  close(sample: FlowSample): void {
+    this.#screen.close((area) => flowFrame(this.#subject, sample, true, area));
+  }
+}

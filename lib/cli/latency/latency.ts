@@ -1,0 +1,125 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { LatencyMeter, type LatencySample } from '../../meters/latency-meter.ts';
+import type { SyscallFlavour, SyscallLatency } from '../../programs/syscall-latency.ts';
+import { SYSCALLS } from '../../programs/syscall-numbers.ts';
+import { endOfRun, positiveNumber, ticks } from '../terminal/pace.ts';
+import type { View } from '../top/view.ts';
+import { LatencyJson, LatencyLines, type LatencySubject } from './view.ts';
+
+interface LatencyOptions {
+  pid?: number;
+  cgroup?: string;
+  syscalls?: string[];
+  via: 'auto' | SyscallFlavour;
+  seconds?: number;
+  json?: true;
+}
+
+const INTERVAL_MS = 1000;
+
+export function addLatency(program: Command): void {
+  program
+    .command('latency')
+    .description('measure how long system calls take, once a second')
+    .option('--pid <n>', 'only those of this process; the command ends when it does', processId)
+    .option('--cgroup <path>', 'only those of processes in this cgroup (v2), or below it')
+    .option('--syscalls <names>', `a comma-separated list of ${SYSCALLS.join(', ')}`, syscallNames)
+    .addOption(
+      new Option('--via <flavour>', 'raw tracepoints, or kprobes where the kernel has no such tracepoints')
+        .choices(['auto', 'raw_tp', 'kprobe'])
+        .default('auto'),
+    )
+    .option('--seconds <n>', 'stop after so many seconds', positiveNumber)
+    .option('--json', 'print one JSON object per line')
+    .addHelpText(
+      'after',
+      `
+Its own calls are left out. p50 and p99 are the middles of slots that double: the true times are at most 1.41 times as
+long or as short. ^C or SIGTERM detaches and prints the totals. Takes CAP_BPF and CAP_PERFMON.
+A terminal gets a table, a pipe gets a line per second; the last one is as of the end.
+
+Examples:
+  $ node-ebpf latency
+  $ node-ebpf latency --pid 4711 --syscalls read,write
+  $ node-ebpf latency --seconds 10 --json | jq .totals.read.count`,
+    )
+    .action(latency);
+}
+
+async function latency(options: LatencyOptions): Promise<void> {
+  const { pid, cgroup, syscalls, via } = options;
+  const end = endOfRun();
+  try {
+    const { SyscallLatency } = await import('../../programs/index.ts');
+    const measuring = await SyscallLatency.attach({
+      ...{ via, excludeSelf: true },
+      ...(pid === undefined ? {} : { pid }),
+      ...(cgroup === undefined ? {} : { cgroup }),
+      ...(syscalls === undefined ? {} : { syscalls }),
+    });
+    try {
+      await watch(measuring, options, end.signal);
+    } finally {
+      measuring.close();
+    }
+  } finally {
+    end.forget();
+  }
+}
+
+async function watch(measuring: SyscallLatency, options: LatencyOptions, signal: AbortSignal): Promise<void> {
+  const { pid, cgroup, seconds } = options;
+  const meter = new LatencyMeter(measuring);
+  const subject: LatencySubject = {
+    via: measuring.via,
+    of: pid !== undefined ? `process ${pid}` : cgroup !== undefined ? `cgroup ${cgroup}` : 'all processes',
+  };
+  const view = await chooseView(subject, options);
+  let last = meter.sample();
+  view.open(last);
+  try {
+    for await (const _ of ticks(INTERVAL_MS, seconds, signal)) {
+      // Before the look: what the process did last is in it.
+      const ended = pid !== undefined && !isRunning(pid);
+      last = meter.sample();
+      view.show(last);
+      if (ended) break;
+    }
+  } finally {
+    measuring.close();
+    view.close(last);
+  }
+}
+
+async function chooseView(subject: LatencySubject, { json }: LatencyOptions): Promise<View<LatencySample>> {
+  if (json) return new LatencyJson(subject);
+  const { onTerminal } = await import('../terminal/screen.ts');
+  if (!onTerminal()) return new LatencyLines(subject);
+  const { LatencyScreen } = await import('./frame.ts');
+  return new LatencyScreen(subject);
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+  }
+}
+
+/** @internal */
+export function processId(text: string): number {
+  const pid = Number(text);
+  if (!/^\d+$/.test(text) || pid < 1 || pid > 2 ** 22) {
+    throw new InvalidArgumentError('Expected the id of a process.');
+  }
+  return pid;
+}
+
+/** @internal */
+export function syscallNames(text: string): string[] {
+  const names = text.split(',').map((name) => name.trim());
+  const unknown = names.find((name) => !SYSCALLS.some((known) => known === name));
+  if (unknown === undefined) return names;
+  throw new InvalidArgumentError(`Expected some of ${SYSCALLS.join(', ')}.`);
+}

@@ -1,0 +1,197 @@
+import { styleText } from 'node:util';
+import { clock, count, duration, plural, rate } from '../../format/units.ts';
+import type { BpfMap } from '../../map/map.ts';
+import { print, printable, printJson } from '../terminal/output.ts';
+import { endOfRun, ticks } from '../terminal/pace.ts';
+import { type Area, clip, onTerminal, Screen } from '../terminal/screen.ts';
+import { type Column, tableLines } from '../terminal/table.ts';
+import { MapMeter, type MapRow, type MapSample } from './meter.ts';
+import type { WatchOptions } from './options.ts';
+import { keyWords, namedFields, perCpuMap, requirePerCpu } from './row.ts';
+
+/** What `map watch` looks at. */
+export interface WatchedMap {
+  id: number;
+  name: string;
+  type: string;
+  /** The names of a row's numbers. */
+  fields: readonly string[];
+  perCpu: boolean;
+}
+
+interface View {
+  open(sample: MapSample): void;
+  show(sample: MapSample): void;
+  close(sample: MapSample): void;
+}
+
+// The field of a value that is one integer, which BTF has no name for.
+const WHOLE = 'value';
+
+export async function watch(
+  map: BpfMap,
+  { interval, seconds, fields, perCpu, json }: WatchOptions,
+): Promise<void> {
+  const end = endOfRun();
+  try {
+    if (perCpu) requirePerCpu(map);
+    const members = (await namedFields(map))?.map(({ name }) => name);
+    const asked = fields?.map((field) => (field === WHOLE && members?.[0] === '' ? '' : field)) ?? members;
+    using reader = map.reader({ ...(asked ? { fields: asked } : {}), perCpu: perCpu === true });
+    const names = asked?.map((field) => String(field) || WHOLE) ?? offsets(map, reader.fields);
+    const told = perCpu === true && perCpuMap(map);
+    const watched: WatchedMap = { id: map.id, name: map.name, type: map.type, fields: names, perCpu: told };
+    const meter = new MapMeter(reader, {
+      ...{ keySize: map.keySize, perCpu: told, keyOf: (key: Uint8Array) => keyWords(map, key) },
+    });
+    const view = json ? new JsonView(watched) : onTerminal() ? new TableView(watched) : new LineView(watched);
+    let last = meter.sample();
+    view.open(last);
+    try {
+      for await (const _ of ticks(interval * 1000, seconds, end.signal)) {
+        last = meter.sample();
+        view.show(last);
+      }
+    } finally {
+      view.close(last);
+    }
+  } finally {
+    end.forget();
+  }
+}
+
+// As wholeValue() of lib/map/fields.ts has it.
+function offsets({ valueSize }: BpfMap, fields: number): string[] {
+  if (valueSize < 8) return [WHOLE];
+  return Array.from({ length: fields }, (_, i) => String(8 * i));
+}
+
+/** For programs: one JSON object per line, with every row. */
+class JsonView implements View {
+  readonly #map: WatchedMap;
+
+  constructor(map: WatchedMap) {
+    this.#map = map;
+  }
+
+  open(): void {}
+
+  show({ time, rows }: MapSample): void {
+    const { id, name, fields } = this.#map;
+    const named = (numbers: readonly number[]) =>
+      Object.fromEntries(fields.map((field, i) => [field, numbers[i] ?? 0]));
+    printJson({
+      ...{ time: time.toISOString(), map: { id, name } },
+      rows: rows.map(({ key, cpu, values, rates }) => ({
+        ...{ key, ...(cpu === undefined ? {} : { cpu }) },
+        ...{ values: named(values), rates: named(rates) },
+      })),
+    });
+  }
+
+  close(): void {}
+}
+
+/** For pipes and logs: a line for each row that changed. */
+class LineView implements View {
+  readonly #map: WatchedMap;
+
+  constructor(map: WatchedMap) {
+    this.#map = map;
+  }
+
+  open({ rows }: MapSample): void {
+    print(
+      `${title(this.#map)}: ${plural(rows.length, 'row')}; those that change, with their rates per second`,
+    );
+  }
+
+  show({ time, rows }: MapSample): void {
+    const { fields } = this.#map;
+    print(
+      ...rows
+        .filter(({ changed }) => changed)
+        .map(({ key, cpu, values, rates }) => {
+          const numbers = fields.map(
+            (field, i) => `${printable(field)}=${values[i]} (${rate(rates[i] ?? 0)}/s)`,
+          );
+          return `${clock(time)} ${key}${cpu === undefined ? '' : ` cpu ${cpu}`}: ${numbers.join(' ')}`;
+        }),
+    );
+  }
+
+  close({ rows, elapsed }: MapSample): void {
+    print(`${plural(rows.length, 'row')} after ${duration(elapsed)}`);
+  }
+}
+
+/** For terminals. */
+class TableView implements View {
+  readonly #map: WatchedMap;
+  readonly #screen = new Screen();
+
+  constructor(map: WatchedMap) {
+    this.#map = map;
+  }
+
+  open(sample: MapSample): void {
+    this.#screen.open((area) => mapFrame(this.#map, sample, false, area));
+  }
+
+  show(sample: MapSample): void {
+    this.#screen.show((area) => mapFrame(this.#map, sample, false, area));
+  }
+
+  close(sample: MapSample): void {
+    this.#screen.close((area) => mapFrame(this.#map, sample, true, area));
+  }
+}
+
+// A blank line and the heads before the rows; a blank line and the last one after them.
+const AROUND = { title: 1, before: 2, after: 2 };
+
+/** The lines of one screen of `map watch`, none wider than the terminal and not more than it is high. @internal */
+export function mapFrame(map: WatchedMap, sample: MapSample, final: boolean, area: Area): string[] {
+  const { stream } = area;
+  const paint = (format: 'bold' | 'dim', text: string) => styleText(format, text, { stream });
+  const most = Math.max(area.rows - 1 - AROUND.title - AROUND.before - AROUND.after, 1);
+  const shown = fastest(sample.rows, most);
+  const right = (head: string): Column => ({ head, align: 'right' });
+  const [head = '', ...body] = tableLines(
+    [
+      { head: 'key' },
+      ...(map.perCpu ? [right('cpu')] : []),
+      ...map.fields.flatMap((field) => [right(printable(field)), right('/s')]),
+    ],
+    shown.map(({ key, cpu, values, rates }) => [
+      ...[String(key), ...(cpu === undefined ? [] : [String(cpu)])],
+      ...map.fields.flatMap((_, i) => [count(values[i] ?? 0), rate(rates[i] ?? 0)]),
+    ]),
+  );
+  const more = sample.rows.length - shown.length;
+  const last = [...(more > 0 ? [`and ${plural(more, 'row')} more`] : []), ...(final ? [] : ['^C ends'])];
+  const lines = [
+    `${paint('bold', title(map))}  ${map.type}  ${duration(sample.elapsed)}`,
+    ...['', paint('dim', head), ...body],
+    ...(last.length > 0 ? ['', paint('dim', last.join('; '))] : []),
+  ];
+  return lines.slice(0, Math.max(area.rows - 1, 1)).map((line) => clip(line, area.columns - 1));
+}
+
+// In the map's order: rows that change places at every look cannot be read.
+function fastest(rows: readonly MapRow[], most: number): readonly MapRow[] {
+  if (rows.length <= most) return rows;
+  const speed = ({ rates }: MapRow) => rates.reduce((fast, one) => Math.max(fast, Math.abs(one)), 0);
+  const kept = new Set(
+    rows
+      .map((row) => ({ row, speed: speed(row) }))
+      .sort((a, b) => b.speed - a.speed)
+      .slice(0, most)
+      .map(({ row }) => row),
+  );
+  return rows.filter((row) => kept.has(row));
+}
+
+function title({ id, name }: WatchedMap): string {
+  return name === '' ? `map ${id}` : `map ${id} "${printable(name)}"`;
+}

@@ -1,0 +1,88 @@
+import type { Command } from 'commander';
+import { NetMeter } from '../../meters/net-meter.ts';
+import type { TracepointNet } from '../../programs/tracepoint-net.ts';
+import { endOfRun, positiveNumber, ticks } from '../terminal/pace.ts';
+import { JsonNetView, LineNetView, type NetView } from './view.ts';
+
+interface NetOptions {
+  iface?: string;
+  netns?: string;
+  seconds?: number;
+  json?: true;
+}
+
+const INTERVAL_MS = 1000;
+
+export function addNet(program: Command): void {
+  program
+    .command('net')
+    .description(
+      'count what interfaces send and receive, what is dropped and why, and what TCP does, once a second',
+    )
+    .option('--iface <name>', 'only this interface; TCP is counted on all of them')
+    .option('--netns <path>', 'another network namespace, such as /run/netns/blue')
+    .option('--seconds <n>', 'stop after so many seconds', positiveNumber)
+    .option('--json', 'print one JSON object per line')
+    .addHelpText(
+      'after',
+      `
+Nothing that passes is changed. ^C or SIGTERM detaches and prints the totals. Takes CAP_BPF and CAP_PERFMON.
+A terminal gets tables, a pipe gets a line per second of all interfaces together, and each by itself at the end.
+
+Examples:
+  $ node-ebpf net
+  $ node-ebpf net --iface eth0 --seconds 10
+  $ node-ebpf net --json | jq .rates.drops
+  $ node-ebpf net --netns /run/netns/blue`,
+    )
+    .action(net);
+}
+
+async function net(options: NetOptions): Promise<void> {
+  const end = endOfRun();
+  try {
+    const { TracepointNet } = await import('../../programs/index.ts');
+    const { iface, netns } = options;
+    const counter = await TracepointNet.attach({
+      ...(iface === undefined ? {} : { iface }),
+      ...(netns === undefined ? {} : { netns }),
+    });
+    try {
+      await watch(counter, options, end.signal);
+    } finally {
+      counter.close();
+    }
+  } finally {
+    end.forget();
+  }
+}
+
+async function watch(counter: TracepointNet, options: NetOptions, signal: AbortSignal): Promise<void> {
+  const meter = new NetMeter(() => ({
+    interfaces: counter.interfaces(),
+    drops: counter.drops(),
+    tcp: counter.tcp(),
+    lost: counter.lost,
+  }));
+  const view = await chooseView(options);
+  let last = meter.sample();
+  view.open(last);
+  try {
+    for await (const _ of ticks(INTERVAL_MS, options.seconds, signal)) {
+      last = meter.sample();
+      view.show(last);
+    }
+  } finally {
+    counter.close();
+    view.close(last);
+  }
+}
+
+async function chooseView({ json, iface, netns }: NetOptions): Promise<NetView> {
+  if (json) return new JsonNetView();
+  const { onTerminal } = await import('../terminal/screen.ts');
+  const title = [iface ?? 'all interfaces', ...(netns === undefined ? [] : [`of ${netns}`])].join(' ');
+  if (!onTerminal()) return new LineNetView(title);
+  const { ScreenNetView } = await import('./frame.ts');
+  return new ScreenNetView(title);
+}

@@ -1,0 +1,77 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { TcDirection } from '../../attach/tc.ts';
+import type { Attachment } from '../../loader/attachment.ts';
+import type { EbpfLoader } from '../../loader/loader.ts';
+import type { AttachMode } from '../../program/xdp-negotiation.ts';
+import { print, printable, printJson } from '../terminal/output.ts';
+import { attachmentLine } from './load.ts';
+import { type PinnedOptions, pinnedCommand, withPinned } from './pinned.ts';
+
+interface AttachOptions extends PinnedOptions {
+  mode: AttachMode;
+  strict?: true;
+  direction: TcDirection;
+  via: 'auto' | 'tcx' | 'clsact';
+  priority?: number;
+  netns?: string;
+}
+
+export function addAttach(program: Command): void {
+  pinnedCommand(program, 'attach', 'attach a loaded program, and keep it attached')
+    .argument('<handle>', 'what load printed')
+    .argument('[iface]', 'the interface; none for a program whose SEC() says where, such as a tracepoint')
+    .addOption(
+      new Option('--mode <mode>', 'XDP: where to start; hw tries hw, drv and skb, drv tries drv and skb')
+        .choices(['hw', 'drv', 'skb'])
+        .default('drv'),
+    )
+    .option('--strict', 'XDP: only that mode')
+    .addOption(new Option('--direction <way>', 'TC').choices(['ingress', 'egress']).default('ingress'))
+    .addOption(new Option('--via <how>', 'TC').choices(['auto', 'tcx', 'clsact']).default('auto'))
+    .option('--priority <n>', 'TC: of the clsact filter', wholeNumber)
+    .option('--netns <path>', 'the network namespace of the interface, such as /run/netns/blue')
+    .addHelpText(
+      'after',
+      `
+An interface that is down is set up. Whoever holds the hook already keeps it: that is an error which names them.
+
+Examples:
+  $ node-ebpf attach xdp_counter-1 eth0
+  $ node-ebpf attach tc_count-1 eth0 --direction egress --via clsact --priority 100
+  $ node-ebpf attach on_switch-1`,
+    )
+    .action(async (handle: string, iface: string | undefined, options: AttachOptions) => {
+      await withPinned(options, async (loader) => {
+        const attachment = await attach(loader, handle, iface, options);
+        if (options.json) printJson({ handle, ...attachmentLine(attachment) });
+        else print(`${printable(handle)} is attached to ${printable(words(attachment))}`);
+      });
+    });
+}
+
+/** @internal */
+export function wholeNumber(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('Expected a whole number.');
+  return Number(text);
+}
+
+function attach(
+  loader: EbpfLoader,
+  handle: string,
+  iface: string | undefined,
+  { mode, strict, direction, via, priority, netns }: AttachOptions,
+): Promise<Attachment> {
+  const pin = true;
+  if (iface === undefined) return loader.attach(handle, { pin });
+  const target = netns === undefined ? { iface } : { iface, netns };
+  if (loader.getProgram(handle)?.type !== 'sched_cls') {
+    return loader.attachXdp(handle, { ...target, mode, strict: strict === true, pin });
+  }
+  const order = priority === undefined ? {} : { priority };
+  return loader.attachTc(handle, { ...target, direction, via, ...order, pin });
+}
+
+function words({ hook, iface, mode }: Attachment): string {
+  if (iface === undefined) return `its SEC() (${hook})`;
+  return `${iface} (${mode ?? hook})`;
+}

@@ -1,0 +1,110 @@
+import { type Command, Option } from 'commander';
+import { EbpfAttachError } from '../../core/errors.ts';
+import type { XdpMode } from '../../core/xdp-mode.ts';
+import { Meter } from '../../meters/packet-meter.ts';
+import type { XdpCounter } from '../../programs/xdp-counter.ts';
+import { endOfRun, positiveNumber, ticks } from '../terminal/pace.ts';
+import { JsonView, LineView, type Subject, type View } from './view.ts';
+
+interface TopOptions {
+  seconds?: number;
+  mode: XdpMode;
+  netns?: string;
+  demo?: true;
+  json?: true;
+}
+
+const INTERVAL_MS = 1000;
+
+export function addTop(program: Command): void {
+  program
+    .command('top')
+    .description('count the packets that an interface receives, by protocol, once a second')
+    .argument('[iface]', 'the interface', 'lo')
+    .option('--seconds <n>', 'stop after so many seconds', positiveNumber)
+    .addOption(
+      new Option('--mode <mode>', 'where to start: hw tries hw, drv and skb, drv tries drv and skb')
+        .choices(['hw', 'drv', 'skb'])
+        .default('drv'),
+    )
+    .option('--netns <path>', 'the network namespace of the interface, such as /run/netns/blue')
+    .option('--demo', 'on lo, send a few packets of its own to count')
+    .option('--json', 'print one JSON object per line')
+    .addHelpText(
+      'after',
+      `
+Every packet is counted and passed on. ^C or SIGTERM detaches and prints the totals. Takes CAP_BPF and CAP_NET_ADMIN.
+A terminal gets a table, a pipe gets a line per second; the last one is as of the end.
+
+Examples:
+  $ node-ebpf top eth0
+  $ node-ebpf top lo --demo --seconds 10
+  $ node-ebpf top eth0 --json | jq .rates.udp.packets
+  $ node-ebpf top veth0 --netns /run/netns/blue --mode skb`,
+    )
+    .action(top);
+}
+
+async function top(iface: string, options: TopOptions): Promise<void> {
+  const end = endOfRun();
+  try {
+    const { XdpCounter } = await import('../../programs/index.ts');
+    const { netns, mode } = options;
+    const counter = await XdpCounter.attach({ iface, mode, ...(netns === undefined ? {} : { netns }) });
+    try {
+      await watch(counter, iface, options, end.signal);
+    } finally {
+      counter.close();
+    }
+  } finally {
+    end.forget();
+  }
+}
+
+async function watch(
+  counter: XdpCounter,
+  iface: string,
+  options: TopOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  // Packets of our own are of use only where they can be seen.
+  const demo = options.demo && iface === 'lo' && options.netns === undefined ? await startDemo() : undefined;
+  const subject: Subject = { iface, mode: counter.link.mode };
+  if (demo) subject.note = 'demo: sends UDP datagrams and TCP connections of its own on 127.0.0.1';
+  const meter = new Meter(() => counter.read());
+  const view = await chooseView(subject, options);
+  let last = meter.sample();
+  view.open(last);
+  try {
+    for await (const _ of ticks(INTERVAL_MS, options.seconds, signal)) {
+      last = meter.sample();
+      view.show(last);
+      if (counter.link.state() !== 'attached') throw lostAttachment(iface);
+    }
+  } finally {
+    demo?.stop();
+    counter.close();
+    view.close(last);
+  }
+}
+
+async function startDemo(): Promise<{ stop(): void }> {
+  const { startDemo } = await import('../demo.ts');
+  return startDemo();
+}
+
+async function chooseView(subject: Subject, { json }: TopOptions): Promise<View> {
+  if (json) return new JsonView(subject);
+  const { onTerminal } = await import('../terminal/screen.ts');
+  if (!onTerminal()) return new LineView(subject);
+  const { ScreenView } = await import('./frame.ts');
+  return new ScreenView(subject);
+}
+
+function lostAttachment(iface: string): EbpfAttachError {
+  return new EbpfAttachError(`top ${iface}: the counter is no longer attached`, {
+    code: 'ERR_EBPF_NOT_ATTACHED',
+    target: iface,
+    hint: 'the interface is gone, or somebody detached or replaced the program',
+  });
+}

@@ -1,0 +1,85 @@
+import type { XdpMode } from '../../core/xdp-mode.ts';
+import { bytes, clock, duration, rate } from '../../format/units.ts';
+import type { Sample, Tallies } from '../../meters/packet-meter.ts';
+import { print, printJson } from '../terminal/output.ts';
+
+/** What `top` looks at. */
+export interface Subject {
+  iface: string;
+  /** As the kernel reports it. */
+  mode: XdpMode;
+  /** A line that says more. */
+  note?: string;
+}
+
+/** One way to show samples: open, then show once a second, then close with the last one. */
+export interface View<S = Sample> {
+  open(sample: S): void;
+  show(sample: S): void;
+  close(sample: S): void;
+}
+
+const MODE_WORDS: Readonly<Record<XdpMode, string>> = {
+  skb: 'skb (generic)',
+  drv: 'drv (native)',
+  hw: 'hw (offload)',
+};
+
+export function modeWords(mode: XdpMode): string {
+  return MODE_WORDS[mode];
+}
+
+/** For programs: one JSON object per line. */
+export class JsonView implements View {
+  readonly #subject: Subject;
+
+  constructor(subject: Subject) {
+    this.#subject = subject;
+  }
+
+  open(): void {}
+
+  show({ time, totals, rates }: Sample): void {
+    const { iface, mode } = this.#subject;
+    printJson({ time: time.toISOString(), interface: iface, mode, totals, rates });
+  }
+
+  close(): void {}
+}
+
+const CELL = 20;
+
+/** For pipes and logs: a line per interval, under one head. */
+export class LineView implements View {
+  readonly #subject: Subject;
+
+  constructor(subject: Subject) {
+    this.#subject = subject;
+  }
+
+  open({ totals }: Sample): void {
+    const { iface, mode, note } = this.#subject;
+    print(`${iface}, ${modeWords(mode)}: packets/s and bytes/s, by protocol`);
+    if (note !== undefined) print(note);
+    print(`time    ${Object.keys(totals).map(cell).join('')}`);
+  }
+
+  show({ time, rates }: Sample): void {
+    print(`${clock(time)}${cells(rates, rate)}`);
+  }
+
+  close({ totals, elapsed }: Sample): void {
+    print(`total   ${cells(totals, (packets) => packets.toLocaleString('en-US'))}`);
+    print(`detached after ${duration(elapsed)}`);
+  }
+}
+
+function cells(tallies: Tallies, packetWords: (value: number) => string): string {
+  return Object.values(tallies)
+    .map((tally) => cell(`${packetWords(tally.packets)} ${bytes(tally.bytes).padStart(8)}`))
+    .join('');
+}
+
+function cell(text: string): string {
+  return ` ${text.padStart(CELL - 1)}`;
+}

@@ -1,0 +1,122 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { isMainThread } from 'node:worker_threads';
+import { native } from '../addon/native.ts';
+import {
+  describeFailure,
+  EbpfError,
+  EbpfNotSupportedError,
+  EbpfPermissionError,
+  EbpfStateError,
+} from '../core/errors.ts';
+import { type Capability, effectiveCapabilities, permissionHint } from './capabilities.ts';
+
+// Those of a user namespace count here.
+const NEEDED: readonly Capability[] = ['CAP_SETGID', 'CAP_SETUID'];
+
+/**
+ * Gives up root, for good: no supplementary groups, this group, this user, no capability, on every thread of the
+ * process, and checks each one. What is attached stays attached and counts on; maps and programs that are open can still
+ * be read (from Linux 5.19 on; before that with kernel.unprivileged_bpf_disabled=0). New objects cannot be loaded. Attach
+ * by `link`, the default: taking off a netlink attachment at exit takes CAP_NET_ADMIN.
+ *
+ * @param o numbers, or names of /etc/passwd and /etc/group
+ * @throws EbpfPermissionError without CAP_SETUID and CAP_SETGID; nothing has changed
+ * @throws EbpfStateError `ERR_EBPF_PRIVILEGES_KEPT` where a thread still has what it should not: end the process then
+ * @throws EbpfNotSupportedError in a worker
+ * @example
+ * const counter = await XdpCounter.attach({ iface: 'eth0' });
+ * dropPrivileges({ uid: 'nobody', gid: 'nogroup' });
+ * setInterval(() => console.log(counter.read()), 1000);
+ */
+export function dropPrivileges(o: { uid: number | string; gid: number | string }): void {
+  const uid = numberOf('uid', o.uid, '/etc/passwd');
+  const gid = numberOf('gid', o.gid, '/etc/group');
+  if (uid === 0) throw new RangeError('Expected a user other than root for uid');
+  const what = `drop privileges to ${o.uid}:${o.gid}`;
+  if (!isMainThread) {
+    const message = `${what}: a worker cannot, it would change the whole process`;
+    throw new EbpfNotSupportedError(message, { feature: 'dropPrivileges in a worker' });
+  }
+  // Asked first: half of it done would be worse than nothing.
+  const effective = effectiveCapabilities();
+  const missing = NEEDED.filter((name) => !effective.includes(name));
+  if (missing.length > 0) {
+    throw new EbpfPermissionError(`${what}: operation not permitted`, {
+      missing,
+      hint: permissionHint(missing),
+    });
+  }
+  try {
+    native().dropPrivileges(uid, gid);
+  } catch (error) {
+    const { words, log: _, ...options } = describeFailure(error, 'the process');
+    throw new EbpfError(`${what}: ${options.syscall}: ${words}`, options);
+  }
+  for (const thread of threads()) {
+    const kept = whatIsKept(thread.status, uid, gid);
+    if (kept === undefined) continue;
+    throw new EbpfStateError(`${what}: thread ${thread.id} still has ${kept}`, {
+      code: 'ERR_EBPF_PRIVILEGES_KEPT',
+      state: 'privileged',
+      hint: 'end the process: it is neither root nor free of it',
+    });
+  }
+}
+
+// (uid_t)-1 means "as it is" to setresuid(2).
+const HIGHEST_ID = 2 ** 32 - 2;
+
+function numberOf(what: 'uid' | 'gid', value: number | string, database: string): number {
+  if (typeof value === 'string') return namedIn(what, value, database);
+  if (typeof value !== 'number') {
+    throw new TypeError(`Expected a number or a name for ${what} but received ${typeof value}`);
+  }
+  if (!Number.isInteger(value) || value < 0 || value > HIGHEST_ID) {
+    throw new RangeError(`Expected an integer from 0 to ${HIGHEST_ID} for ${what} but received ${value}`);
+  }
+  return value;
+}
+
+// passwd(5) and group(5) alike have the name first and the number third. A name of digits alone is a number, as for
+// chown(1).
+function namedIn(what: 'uid' | 'gid', name: string, database: string): number {
+  for (const line of textOf(database).split('\n')) {
+    const [entry, , number] = line.split(':');
+    if (entry === name && name !== '' && /^\d+$/.test(number ?? ''))
+      return numberOf(what, Number(number), database);
+  }
+  if (/^\d+$/.test(name)) return numberOf(what, Number(name), database);
+  throw new EbpfError(`no ${what === 'uid' ? 'user' : 'group'} "${name}" in ${database}`, {
+    code: what === 'uid' ? 'ERR_EBPF_NO_USER' : 'ERR_EBPF_NO_GROUP',
+    hint: `names from elsewhere (LDAP, NIS) are not looked up: give the ${what} as a number`,
+  });
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return ''; // a container without the file, or a thread that has ended
+  }
+}
+
+function threads(): { id: string; status: string }[] {
+  return readdirSync('/proc/self/task')
+    .map((id) => ({ id, status: textOf(`/proc/self/task/${id}/status`) }))
+    .filter(({ status }) => status !== '');
+}
+
+/** What a thread's status, of proc_pid_status(5), has beyond this user and group. @internal */
+export function whatIsKept(status: string, uid: number, gid: number): string | undefined {
+  const field = (name: string) =>
+    new RegExp(`^${name}:[ \\t]*(.*?)[ \\t]*$`, 'm').exec(status)?.[1] ?? 'nothing';
+  const wanted: [name: string, pattern: RegExp][] = [
+    ['Uid', new RegExp(`^${uid}(\\s+${uid}){3}$`)],
+    ['Gid', new RegExp(`^${gid}(\\s+${gid}){3}$`)],
+    ['Groups', /^$/],
+    ['CapPrm', /^0+$/],
+    ['CapEff', /^0+$/],
+  ];
+  const [name] = wanted.find(([name, pattern]) => !pattern.test(field(name))) ?? [];
+  return name === undefined ? undefined : `${name} ${field(name)}`;
+}

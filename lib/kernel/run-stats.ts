@@ -1,0 +1,59 @@
+import { readFileSync } from 'node:fs';
+import type { NativeStats } from '../addon/binding.ts';
+import { native } from '../addon/native.ts';
+import { describeFailure, EbpfError, EbpfPermissionError } from '../core/errors.ts';
+import { closedInTime, warnIfForgotten } from '../core/lifetime.ts';
+import { missingCapabilities, permissionHint } from './capabilities.ts';
+/**
+ * Has the kernel measure how often and how long programs run, until the result is disposed of: BpfProgram.stats() tells.
+ * Every program on the machine runs a little slower meanwhile. Linux 5.8.
+ *
+ * @throws EbpfPermissionError without CAP_SYS_ADMIN
+ * @example
+ * using measuring = enableStats();
+ * await traffic();
+ * console.log(program.stats().runCount);
+ */
+export function enableStats(): Disposable {
+  try {
+    return new StatsHold(native().enableStats());
+  } catch (error) {
+    const { words, log: _, ...options } = describeFailure(error, 'the run statistics');
+    const message = `enable run statistics: ${words}`;
+    if (options.code !== 'EPERM') throw new EbpfError(message, options);
+    const missing = missingCapabilities(['CAP_SYS_ADMIN']);
+    throw new EbpfPermissionError(message, { ...options, missing, hint: permissionHint(missing) });
+  }
+}
+
+let holds = 0;
+
+class StatsHold implements Disposable {
+  readonly #native: NativeStats;
+  #held = true;
+
+  constructor(nativeStats: NativeStats) {
+    this.#native = nativeStats;
+    holds++;
+    warnIfForgotten(this, 'what enableStats() returned');
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#held) return;
+    this.#held = false;
+    holds--;
+    closedInTime(this);
+    this.#native.close();
+  }
+}
+
+// Other processes may hold BPF_ENABLE_STATS too, which nothing tells: then the counts do.
+/** Whether somebody has the kernel measure runs. @internal */
+export function measured(): boolean {
+  if (holds > 0) return true;
+  try {
+    return readFileSync('/proc/sys/kernel/bpf_stats_enabled', 'utf8').trim() === '1';
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,85 @@
+import { native } from '../addon/native.ts';
+import { describeFailure } from '../core/errors.ts';
+import type { Finding } from '../core/finding.ts';
+import { capabilitiesToLoad, missingCapabilities, permissionHint } from '../kernel/capabilities.ts';
+import { finding } from './rules.ts';
+import type { SourceBytes } from './source.ts';
+import { verifierCost, verifierLogs, verifierPlace, verifierSummary } from './verifier-log.ts';
+
+/** What the verifier says of one program. */
+export interface VerifierVerdict {
+  /** Its name. */
+  program: string;
+  /** Whether the verifier takes it. */
+  ok: boolean;
+  /** Instructions that the verifier walked; the kernel takes 1,000,000. */
+  processed: number;
+  /** The most states that the verifier kept at once. */
+  peakStates: number;
+  /** Bytes of stack, of the program and of the functions that it calls together. */
+  stackDepth: number;
+  /** The whole log, of a program that was refused. */
+  log?: string;
+}
+
+interface Candidate {
+  name: string;
+  section: string;
+  type: string;
+}
+
+/** Has the kernel load each program alone and take it away again. */
+export async function dryRun(
+  source: SourceBytes,
+  programs: readonly Candidate[],
+): Promise<{ verdicts: VerifierVerdict[]; findings: Finding[] }> {
+  const verdicts: VerifierVerdict[] = [];
+  const findings: Finding[] = [];
+  for (const [index, program] of programs.entries()) {
+    const place = `${source.place}, section ${program.section}, program ${program.name}`;
+    const { failure, log, remaining } = await native().dryRun(source.bytes, source.name, index);
+    if (remaining > 0)
+      findings.push(finding('dry-run-remaining', place, `${remaining} programs and maps are still there`));
+    const text = verifierLogs(log).get(program.name);
+    if (failure === undefined) {
+      verdicts.push({ program: program.name, ok: true, ...verifierCost(text ?? '') });
+      continue;
+    }
+    const refusal = refusalFinding(place, program, failure, log, text);
+    findings.push(refusal);
+    // Without the privilege, the kernel would say the same of every other program.
+    if (refusal.rule === 'dry-run-permission') break;
+    const verdict = { program: program.name, ok: false, ...verifierCost(text ?? '') };
+    verdicts.push(text === undefined ? verdict : { ...verdict, log: text });
+  }
+  return { verdicts, findings };
+}
+
+function refusalFinding(
+  place: string,
+  program: Candidate,
+  failure: Error,
+  log: readonly string[],
+  text: string | undefined,
+): Finding {
+  const { code, words } = describeFailure(failure, `program ${program.name}`);
+  const summary = text === undefined ? undefined : verifierSummary(text);
+  // Without CAP_PERFMON the verifier forbids what could tell a kernel address: kernel/bpf/verifier.c,
+  // allow_ptr_leaks.
+  const needed = summary === undefined ? capabilitiesToLoad(program.type) : (['CAP_PERFMON'] as const);
+  const forbidden =
+    summary === undefined ? code === 'EPERM' : code === 'EACCES' && /prohibited|leaks addr/.test(summary);
+  const missing = forbidden ? missingCapabilities(needed) : [];
+  if (forbidden && (missing.length > 0 || summary === undefined)) {
+    const lacks = missing.length > 0 ? `the process lacks ${missing.join(', ')}` : words;
+    return finding('dry-run-permission', place, lacks, permissionHint(missing));
+  }
+  if (text !== undefined && summary !== undefined) {
+    const { instruction, source } = verifierPlace(text);
+    const at = instruction === undefined ? '' : `, instruction ${instruction}`;
+    const line = source === undefined ? '' : ` (${source})`;
+    return finding('verifier-refused', `${place}${at}${line}`, summary);
+  }
+  const complaint = log.find((line) => /^libbpf: (map|prog) .*(failed|can't|cannot)/.test(line));
+  return finding('dry-run-failed', place, complaint?.replace(/^libbpf: /, '') ?? words);
+}

@@ -1,0 +1,131 @@
+import { endianness } from 'node:os';
+import type { Bytes } from '../core/bytes.ts';
+import { EbpfLoadError } from '../core/errors.ts';
+import { nearest } from '../core/nearest.ts';
+import type { GlobalSpec } from './inspect.ts';
+
+// An object's global variables: `const volatile` ones, which the verifier takes for constants, and .data and .bss.
+
+/**
+ * A global variable's value. Read: 8-byte integers are bigints, smaller ones and floats numbers, arrays and structs a
+ * copy of their bytes.
+ */
+export type GlobalValue = number | bigint | boolean | Bytes;
+
+const LITTLE = endianness() === 'LE';
+
+/** The bytes of each value, checked against what BTF says of its variable. */
+export function encodeGlobals(
+  place: string,
+  globals: readonly GlobalSpec[],
+  values: Readonly<Record<string, GlobalValue>>,
+): { section: string; offset: number; bytes: Uint8Array }[] {
+  return Object.entries(values).map(([name, value]) => {
+    const spec = globals.find((entry) => entry.name === name);
+    if (!spec) throw unknownGlobal(place, globals, name);
+    return { section: spec.section, offset: spec.offset, bytes: encode(spec, value) };
+  });
+}
+
+function unknownGlobal(place: string, globals: readonly GlobalSpec[], name: string): EbpfLoadError {
+  const names = nearest(
+    name,
+    globals.map((entry) => entry.name),
+  );
+  return new EbpfLoadError(`load ${place}: it has no global variable "${name}"`, {
+    code: 'ERR_EBPF_NO_GLOBAL',
+    hint:
+      names.length > 0
+        ? `it has ${names.join(', ')}`
+        : 'it has none that BTF names: compile with -g, and do not make them static',
+  });
+}
+
+function encode(spec: GlobalSpec, value: GlobalValue): Uint8Array {
+  const { name, size, kind } = spec;
+  const refuse = (expected: string) =>
+    new TypeError(`Expected ${expected} for the global ${name} but received ${show(value)}`);
+  if (value instanceof Uint8Array) {
+    if (value.byteLength !== size) {
+      throw new RangeError(`Expected ${size} bytes for the global ${name} but received ${value.byteLength}`);
+    }
+    return Uint8Array.from(value);
+  }
+  if (kind === 'bytes') throw refuse(`a Uint8Array of ${size} bytes`);
+  const bytes = new Uint8Array(size);
+  const view = new DataView(bytes.buffer);
+  switch (kind) {
+    case 'boolean':
+      if (typeof value !== 'boolean') throw refuse('a boolean');
+      bytes[LITTLE ? 0 : size - 1] = value ? 1 : 0;
+      return bytes;
+    case 'float':
+      if (typeof value !== 'number') throw refuse('a number');
+      if (size === 4) view.setFloat32(0, value, LITTLE);
+      else view.setFloat64(0, value, LITTLE);
+      return bytes;
+  }
+  const integer = typeof value === 'bigint' || Number.isSafeInteger(value);
+  if (typeof value === 'boolean' || !integer) throw refuse('a safe integer or a bigint');
+  const bits = BigInt(size * 8);
+  const [least, most] =
+    kind === 'signed' ? [-(1n << (bits - 1n)), (1n << (bits - 1n)) - 1n] : [0n, (1n << bits) - 1n];
+  const number = BigInt(value);
+  if (number < least || number > most) {
+    throw new RangeError(
+      `Expected ${least} to ${most} for the global ${name} (${kind}, ${size} bytes) but received ${show(value)}`,
+    );
+  }
+  for (let i = 0; i < size; i++) {
+    bytes[LITTLE ? i : size - 1 - i] = Number(BigInt.asUintN(8, number >> BigInt(8 * i)));
+  }
+  return bytes;
+}
+
+function show(value: unknown): string {
+  return typeof value === 'bigint' ? `${value}n` : value instanceof Object ? typeof value : String(value);
+}
+
+/** The map of a section, as it is read. */
+export interface ReadableSection {
+  readonly name: string;
+  readonly valueSize: number;
+  get(key: number): Bytes | undefined;
+}
+
+/** The variables of a loaded object, each read from the kernel when it is asked for. */
+export function readableGlobals(
+  globals: readonly GlobalSpec[],
+  maps: readonly ReadableSection[],
+): Readonly<Record<string, GlobalValue>> {
+  const result: Record<string, GlobalValue> = {};
+  for (const spec of globals) {
+    // libbpf calls the map of .rodata `<object>.rodata`, and that of .rodata.more by its section.
+    const map = maps.find(({ name }) => name.includes('.') && name.slice(name.indexOf('.')) === spec.section);
+    if (!map) continue;
+    const get = () => {
+      const value = map.get(0) ?? new Uint8Array(map.valueSize);
+      return decode(spec, value.slice(spec.offset, spec.offset + spec.size));
+    };
+    Object.defineProperty(result, spec.name, { get, enumerable: true, configurable: true });
+  }
+  return Object.freeze(result);
+}
+
+function decode({ size, kind }: GlobalSpec, bytes: Uint8Array): GlobalValue {
+  const view = new DataView(bytes.buffer);
+  if (kind === 'bytes') return bytes;
+  if (kind === 'boolean') return bytes.some((byte) => byte !== 0);
+  if (kind === 'float') return size === 4 ? view.getFloat32(0, LITTLE) : view.getFloat64(0, LITTLE);
+  const signed = kind === 'signed';
+  switch (size) {
+    case 1:
+      return signed ? view.getInt8(0) : view.getUint8(0);
+    case 2:
+      return signed ? view.getInt16(0, LITTLE) : view.getUint16(0, LITTLE);
+    case 4:
+      return signed ? view.getInt32(0, LITTLE) : view.getUint32(0, LITTLE);
+    default:
+      return signed ? view.getBigInt64(0, LITTLE) : view.getBigUint64(0, LITTLE);
+  }
+}
