@@ -11,14 +11,14 @@
   'targets': [
     {
       'target_name': 'node_ebpf',
-      'sources': [ '<!@(LC_ALL=C; ls native/*.cc)' ],
+      'sources': [ '<!@(LC_ALL=C; ls native/*.cc native/*/*.cc)' ],
       'include_dirs': [
         'native',
         'native/elf',
         '.cache/libbpf/headers',
         '.cache/libbpf/src',
       ],
-      # No 'defines': native/napi_setup.h holds the settings of Node-API.
+      # No 'defines': native/base/napi_setup.h holds the settings of Node-API.
       'cflags': [
         '-Wall',
         '-Wextra',

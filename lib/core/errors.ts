@@ -205,7 +205,7 @@ export class EbpfStateError extends EbpfError {
   }
 }
 
-/** What native code throws: native/errors.h. */
+/** What native code throws: native/base/errors.h. */
 export interface NativeFailure extends Error {
   code?: string;
   errno?: number;

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/arguments.h"
+#include "kernel/attach_type.h"
+#include "handles/link.h"
+#include "base/options.h"
+#include "handles/program.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <cerrno>
+
+namespace node_ebpf
+{
+
+// attachCgroup(path, attachType | undefined): a link, of the type that the SEC() says where none is given.
+Napi::Value Program::AttachCgroup(const Napi::CallbackInfo &info)
+{
+	Napi::Env env = info.Env();
+	if (!fd_.valid())
+		return ThrowClosed(env, "program");
+	std::string path;
+	bpf_attach_type type =
+	        program_ ? bpf_program__expected_attach_type(program_) : BPF_CGROUP_INET_INGRESS;
+	if (!ReadString(env, info[0], "path", &path) ||
+	    (!IsAbsent(env, info[1]) && !ReadAttachType(env, info[1], &type)))
+		return env.Undefined();
+	UniqueFd folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	if (!folder.valid())
+		return Failure::FromErrno(errno, "open").Throw(env);
+	Zeroed<struct bpf_link_create_opts> opts;
+	UniqueFd link(bpf_link_create(fd_.get(), folder.get(), type, &opts));
+	if (!link.valid())
+		return Failure::FromErrno(errno, "bpf_link_create").Throw(env);
+	return Link::New(env, std::move(link));
+}
+
+} // namespace node_ebpf
