@@ -13,7 +13,9 @@ const threads = process.env.NODE_EBPF_TEST_THREADS === '1';
  */
 const inProcess = process.env.NODE_EBPF_TEST_IN_PROCESS === '1';
 const outside = [
-  'test/kernel/{cli,cli-doctor,cli-flows,cli-latency,cli-net,docs,docs-commands,drop-privileges}.test.ts',
+  'test/kernel/cli/{cli,doctor,flows,latency,net}.test.ts',
+  'test/kernel/docs/{commands,examples}.test.ts',
+  'test/kernel/kernel/drop-privileges.test.ts',
 ];
 
 interface Suite {

@@ -55,8 +55,7 @@ Examples:
 }
 
 async function diagnose(): Promise<Diagnosis> {
-  const { native } = await import('../addon/native.ts');
-  const { probeWithHelpers } = await import('../kernel/features.ts');
+  const { libbpfVersion, probeWithHelpers } = await import('../kernel/features.ts');
   const { inUserNamespace, memlockLimit, unprivilegedBpfDisabled } = await import(
     '../kernel/capabilities.ts'
   );
@@ -65,7 +64,7 @@ async function diagnose(): Promise<Diagnosis> {
   const found = await interfaces();
   return {
     ...support,
-    libbpf: native().libbpfVersion,
+    libbpf: libbpfVersion(),
     node: process.version,
     userNamespace: inUserNamespace(),
     memlockBytes: memlock === 'unlimited' ? null : memlock,

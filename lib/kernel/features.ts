@@ -15,6 +15,11 @@ import {
 } from './capabilities.ts';
 import { kernelBefore } from './release.ts';
 
+/** The version of the libbpf that is linked into the addon, such as `v1.5`. @internal */
+export function libbpfVersion(): string {
+  return native().libbpfVersion;
+}
+
 /** `unknown`: the process is not permitted to ask, or the attempt failed for want of memory or descriptors. */
 export type Tri = 'yes' | 'no' | 'unknown';
 

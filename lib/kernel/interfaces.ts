@@ -16,6 +16,9 @@ export interface NetTarget {
 }
 
 /** @internal */
+export type { NativeInterface };
+
+/** @internal */
 export function findInterface({ iface, netns }: NetTarget): NativeInterface {
   if (typeof iface !== 'string' && !(Number.isInteger(iface) && iface > 0)) {
     throw new TypeError(

@@ -1,7 +1,6 @@
-import type { NativeInterface } from '../addon/binding.ts';
 import { EbpfAttachError } from '../core/errors.ts';
 import { kernelEnum } from '../kernel/enums.ts';
-import { findInterface, type Iface, listInterfaces } from '../kernel/interfaces.ts';
+import { findInterface, type Iface, listInterfaces, type NativeInterface } from '../kernel/interfaces.ts';
 import { netnsIdentity } from '../kernel/netns.ts';
 import type { MapReader } from '../map/reader.ts';
 import { type BpfObject, loadObject } from '../object/object.ts';

@@ -9,7 +9,7 @@
 struct btf_type;
 
 extern "C" {
-#include "relo_core.h" // libbpf's own, not its interface: the library that it belongs to is linked statically
+#include <relo_core.h> // libbpf's own, not its interface: the library that it belongs to is linked statically
 }
 
 namespace node_ebpf

@@ -8,19 +8,19 @@ const FOLDER = 'test/kernel';
 /** Every other file runs, and each that is added; --all has these too. */
 const LEFT_OUT = [
   // Validation, messages, metrics, pages and the command line: JavaScript, the same on every kernel.
-  /^(cli.*|serve|deploy|docs.*|validate|faults|limits|metrics)$/,
+  /^((cli|docs|metrics|object-file|serve)\/|loader\/(faults|limits)$)/,
   // Thousands of operations against a model; minutes each on an emulated processor.
-  /^per-cpu$|^maps\//,
+  /^map\/(?!struct-ops$)/,
   // Some two hundred worlds, each with a namespace and its own processes: twenty minutes. tc asks what differs between kernels.
   /^semantics\/(?!tc$)/,
-  /^privileges$/,
+  /^kernel\/privileges$/,
 ];
 
 /**
  * For npm test: the main paths, and what the machine's own kernel may lack. A file that is not there yet is taken up when it
  * is.
  */
-const SHORT = ['features', 'probes', 'link', 'object', 'socket'];
+const SHORT = ['kernel/features', 'attach/probes', 'link/link', 'object/object', 'attach/socket'];
 
 const files = (root) =>
   readdirSync(join(root, FOLDER), { recursive: true })

@@ -6,18 +6,18 @@ export const END = '<!-- to here -->';
 
 /** What tests prove without saying so: by file and name. The features of test/helpers/features.ts follow, by their tests' own word. */
 const ROWS = [
-  { label: 'XDP, native and generic', file: 'xdp-counter', name: /on an interface/ },
-  { label: 'XDP by a bpf_link', file: 'link', name: /./ },
-  { label: 'TC by clsact', file: 'tc', name: /clsact/ },
-  { label: 'tracepoints', file: 'attach', name: /^a tracepoint: by SEC\(\)/ },
-  { label: 'raw tracepoints, tp_btf', file: 'attach', name: /^attachRawTracepoint\(\)/ },
-  { label: 'cgroup programs', file: 'cgroup', name: /^counts the packets/ },
-  { label: 'socket filters', file: 'socket', name: /^counts the packets/ },
-  { label: 'pinned links', file: 'attach', name: /pinned tracepoint link|pinned it stays/ },
-  { label: 'pinned maps and programs', file: 'pin', name: /^a map and a program are pinned/ },
-  { label: 'CO-RE relocations, kconfig', file: 'load-options', name: /^kconfig and BTF/ },
-  { label: 'batched lookup', file: 'probe', name: /has what kernels of its age have/ },
-  { label: 'giving up root', file: 'drop-privileges', name: /./ },
+  { label: 'XDP, native and generic', file: 'programs/xdp-counter', name: /on an interface/ },
+  { label: 'XDP by a bpf_link', file: 'link/link', name: /./ },
+  { label: 'TC by clsact', file: 'attach/tc', name: /clsact/ },
+  { label: 'tracepoints', file: 'attach/attach', name: /^a tracepoint: by SEC\(\)/ },
+  { label: 'raw tracepoints, tp_btf', file: 'attach/attach', name: /^attachRawTracepoint\(\)/ },
+  { label: 'cgroup programs', file: 'attach/cgroup', name: /^counts the packets/ },
+  { label: 'socket filters', file: 'attach/socket', name: /^counts the packets/ },
+  { label: 'pinned links', file: 'attach/attach', name: /pinned tracepoint link|pinned it stays/ },
+  { label: 'pinned maps and programs', file: 'handle/pin', name: /^a map and a program are pinned/ },
+  { label: 'CO-RE relocations, kconfig', file: 'object/load-options', name: /^kconfig and BTF/ },
+  { label: 'batched lookup', file: 'kernel/probe', name: /has what kernels of its age have/ },
+  { label: 'giving up root', file: 'kernel/drop-privileges', name: /./ },
 ];
 
 const LABELS = { tcx: 'TC by TCX', snapshot: 'reader path "snapshot"', kprobes: 'kprobes, ksyscall' };

@@ -1,6 +1,6 @@
 // Tests of what not every kernel has. A test is skipped where the kernel is too old for it, and named so; where the kernel is new
 // enough it runs, and fails if the feature is missing. What a kernel of our own machines lacks in spite of its version is in
-// EXCEPTIONS, each with the errno that proves it: test/kernel/features.test.ts asks for that errno.
+// EXCEPTIONS, each with the errno that proves it: test/kernel/kernel/features.test.ts asks for that errno.
 import { execFileSync } from 'node:child_process';
 import { release } from 'node:os';
 import { fileURLToPath } from 'node:url';

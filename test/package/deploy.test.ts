@@ -1,5 +1,5 @@
 // deploy/ without a machine to deploy it on: whether it is well formed, and speaks of what there is. Which capabilities it takes
-// is in test/kernel/deploy.test.ts.
+// is in test/kernel/docs/deploy.test.ts.
 import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -258,7 +258,7 @@ const cases: Partial<Record<RuleId, Case | (() => Uint8Array | string)>> = {
   },
 };
 
-/** Not to be had from a file alone: of the machine, or of the kernel (test/kernel/validate.test.ts). */
+/** Not to be had from a file alone: of the machine, or of the kernel (test/kernel/object-file/validate.test.ts). */
 const ELSEWHERE: readonly RuleId[] = [
   'file-outside', // of a loader with a folder: test/kernel/semantics/lifecycle.test.ts
   'elf-memory',

@@ -16,7 +16,7 @@ it.each([
 });
 
 it('test:vm --list says what would run, and on which kernels', () => {
-  const { status, stdout } = run('6.12', '--files', 'test/kernel/tc.test.ts', '--list');
+  const { status, stdout } = run('6.12', '--files', 'test/kernel/attach/tc.test.ts', '--list');
   expect(status).toBe(0);
-  expect(stdout).toBe('kernel 6.12\ntest/kernel/tc.test.ts\n');
+  expect(stdout).toBe('kernel 6.12\ntest/kernel/attach/tc.test.ts\n');
 });

@@ -14,7 +14,7 @@ import {
 } from '../../scripts/vm/report.js';
 import { BEGIN, END as CLOSE, cell, table, writeTable } from '../../scripts/vm/table.js';
 
-const FILE = 'test/kernel/link.test.ts';
+const FILE = 'test/kernel/link/link.test.ts';
 const one = (state: string, name = state): GuestTest => ({ name, state, seconds: 1 });
 const file = (...states: string[]): Line => ({
   file: FILE,
@@ -46,7 +46,7 @@ describe('what a guest came to', () => {
   test('a selected file of which nothing came, or without a test, is a failure', () => {
     expect(countOf([END])).toBe('0 passed, 1 failed, 0 skipped');
     expect(countOf([file(), END])).toBe('0 passed, 1 failed, 0 skipped');
-    expect(countOf([file('passed'), END], { selected: [FILE, 'test/kernel/tc.test.ts'] })).toBe(
+    expect(countOf([file('passed'), END], { selected: [FILE, 'test/kernel/attach/tc.test.ts'] })).toBe(
       '1 passed, 1 failed, 0 skipped',
     );
   });
@@ -60,12 +60,12 @@ describe('what a guest came to', () => {
   });
 
   test('a file that was at work when the guest died is told from one that never ran', () => {
-    const selected = [FILE, 'test/kernel/tc.test.ts'];
+    const selected = [FILE, 'test/kernel/attach/tc.test.ts'];
     const report = reportOf([{ started: FILE }], { failure: 'panic', selected });
     expect(report.files.at(-1)?.tests.map(({ name, error }) => [name, error])).toEqual([
       ['the guest', 'panic'],
       [FILE, 'it did not come to its end'],
-      ['test/kernel/tc.test.ts', 'it did not run'],
+      ['test/kernel/attach/tc.test.ts', 'it did not run'],
     ]);
   });
 

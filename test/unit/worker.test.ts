@@ -1,5 +1,5 @@
 // `npm run test:workers` runs every unit and kernel test in a worker thread. What Node and the library leave to the main
-// thread alone is said here; test/kernel/drop-privileges.test.ts has the main thread's side of it, in processes of its own.
+// thread alone is said here; test/kernel/kernel/drop-privileges.test.ts has the main thread's side of it, in processes of its own.
 import { isMainThread } from 'node:worker_threads';
 import { expect, test } from 'vitest';
 import { dropPrivileges } from '../../lib/kernel/drop-privileges.ts';

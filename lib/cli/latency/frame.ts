@@ -4,7 +4,7 @@ import { type LatencySample, meanRates } from '../../meters/latency-meter.ts';
 import type { Log2Histogram } from '../../programs/log2-histogram.ts';
 import { type Area, clip, Screen } from '../terminal/screen.ts';
 import { type Column, tableLines } from '../terminal/table.ts';
-import type { View } from '../top/view.ts';
+import type { View } from '../terminal/view.ts';
 import { type LatencySubject, lostWords, title } from './view.ts';
 
 const COLUMNS: readonly Column[] = [

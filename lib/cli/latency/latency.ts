@@ -3,7 +3,7 @@ import { LatencyMeter, type LatencySample } from '../../meters/latency-meter.ts'
 import type { SyscallFlavour, SyscallLatency } from '../../programs/syscall-latency.ts';
 import { SYSCALLS } from '../../programs/syscall-numbers.ts';
 import { endOfRun, positiveNumber, ticks } from '../terminal/pace.ts';
-import type { View } from '../top/view.ts';
+import type { View } from '../terminal/view.ts';
 import { LatencyJson, LatencyLines, type LatencySubject } from './view.ts';
 
 interface LatencyOptions {

@@ -3,7 +3,7 @@ import { type LatencySample, mapValues } from '../../meters/latency-meter.ts';
 import type { Log2Histogram } from '../../programs/log2-histogram.ts';
 import type { LostCalls, SyscallFlavour } from '../../programs/syscall-latency.ts';
 import { print, printable, printJson } from '../terminal/output.ts';
-import type { View } from '../top/view.ts';
+import type { View } from '../terminal/view.ts';
 
 /** What `latency` looks at. */
 export interface LatencySubject {

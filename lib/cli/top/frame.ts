@@ -4,7 +4,8 @@ import { means, type Sample, sum } from '../../meters/packet-meter.ts';
 import type { Protocol, Tally } from '../../programs/xdp-counter.ts';
 import { type Area, clip, Screen } from '../terminal/screen.ts';
 import { type Column, tableLines } from '../terminal/table.ts';
-import { modeWords, type Subject, type View } from './view.ts';
+import type { View } from '../terminal/view.ts';
+import { modeWords, type Subject } from './view.ts';
 
 export interface Frame {
   subject: Subject;
@@ -78,7 +79,7 @@ function total(columns: readonly Column[]): number {
 }
 
 /** For terminals. */
-export class ScreenView implements View {
+export class ScreenView implements View<Sample> {
   readonly #subject: Subject;
   readonly #screen = new Screen();
 

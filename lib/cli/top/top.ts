@@ -1,10 +1,11 @@
 import { type Command, Option } from 'commander';
 import { EbpfAttachError } from '../../core/errors.ts';
 import type { XdpMode } from '../../core/xdp-mode.ts';
-import { Meter } from '../../meters/packet-meter.ts';
+import { Meter, type Sample } from '../../meters/packet-meter.ts';
 import type { XdpCounter } from '../../programs/xdp-counter.ts';
 import { endOfRun, positiveNumber, ticks } from '../terminal/pace.ts';
-import { JsonView, LineView, type Subject, type View } from './view.ts';
+import type { View } from '../terminal/view.ts';
+import { JsonView, LineView, type Subject } from './view.ts';
 
 interface TopOptions {
   seconds?: number;
@@ -93,7 +94,7 @@ async function startDemo(): Promise<{ stop(): void }> {
   return startDemo();
 }
 
-async function chooseView(subject: Subject, { json }: TopOptions): Promise<View> {
+async function chooseView(subject: Subject, { json }: TopOptions): Promise<View<Sample>> {
   if (json) return new JsonView(subject);
   const { onTerminal } = await import('../terminal/screen.ts');
   if (!onTerminal()) return new LineView(subject);

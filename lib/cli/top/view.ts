@@ -2,6 +2,7 @@ import type { XdpMode } from '../../core/xdp-mode.ts';
 import { bytes, clock, duration, rate } from '../../format/units.ts';
 import type { Sample, Tallies } from '../../meters/packet-meter.ts';
 import { print, printJson } from '../terminal/output.ts';
+import type { View } from '../terminal/view.ts';
 
 /** What `top` looks at. */
 export interface Subject {
@@ -10,13 +11,6 @@ export interface Subject {
   mode: XdpMode;
   /** A line that says more. */
   note?: string;
-}
-
-/** One way to show samples: open, then show once a second, then close with the last one. */
-export interface View<S = Sample> {
-  open(sample: S): void;
-  show(sample: S): void;
-  close(sample: S): void;
 }
 
 const MODE_WORDS: Readonly<Record<XdpMode, string>> = {
@@ -30,7 +24,7 @@ export function modeWords(mode: XdpMode): string {
 }
 
 /** For programs: one JSON object per line. */
-export class JsonView implements View {
+export class JsonView implements View<Sample> {
   readonly #subject: Subject;
 
   constructor(subject: Subject) {
@@ -50,7 +44,7 @@ export class JsonView implements View {
 const CELL = 20;
 
 /** For pipes and logs: a line per interval, under one head. */
-export class LineView implements View {
+export class LineView implements View<Sample> {
   readonly #subject: Subject;
 
   constructor(subject: Subject) {
