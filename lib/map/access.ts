@@ -2,15 +2,15 @@ import type { NativeMap, NativeMapAccess } from '../addon/binding.ts';
 import { native } from '../addon/native.ts';
 import type { Bytes, Key } from '../core/bytes.ts';
 
-/** What a map's keys and values are, as far as their bytes go. */
+/** The sizes of a map's keys and slots in bytes. */
 export interface MapSizes {
   readonly keySize: number;
   readonly slotSize: number;
 }
 
 /**
- * Memory for one key and one slot that native code is bound to once: a call passes nothing. It has to be shared memory, or
- * memory that no caller sees: then nobody can detach it.
+ * Memory for one key and one slot. Native code is bound to it once, so that a call passes no arguments. It
+ * has to be shared memory or memory that no caller sees: neither can be detached.
  */
 export class MapAccess {
   readonly key: Bytes;
@@ -33,12 +33,12 @@ export class MapAccess {
     this.#number = this.native.number;
   }
 
-  /** Reads the slot of the key, and tells whether it was there. */
+  /** Reads the value at the key and returns whether the key was present. */
   lookup(): boolean {
     return this.#lookupBound(this.#number) === undefined;
   }
 
-  /** @throws TypeError, RangeError for what is no key of the map */
+  /** @throws TypeError, RangeError if `key` is not a key of the map */
   putKey(key: Key): void {
     if (typeof key === 'number' && this.#keyNumber) {
       if (key >>> 0 !== key) {
@@ -53,7 +53,7 @@ export class MapAccess {
   }
 }
 
-/** What is wrong with what should be bytes. */
+/** Throws the error for `value`, which should be `size` bytes. */
 export function refuseBytes(name: 'key' | 'value' | 'out', value: unknown, size: number): never {
   if (!(value instanceof Uint8Array)) {
     const or = name === 'key' && size === 4 ? ' or a number' : '';

@@ -4,18 +4,18 @@ import { EbpfStateError } from '../core/errors.ts';
 import { keepAlive } from '../core/lifetime.ts';
 import type { MapRef } from './map-ref.ts';
 
-/** How a scan goes through a map. */
+/** Options of BpfMap.batch(). */
 export interface BatchOptions {
-  /** Rows at a time. Default: the map's entries, at most 4096. */
+  /** Number of rows that next() reads at most. Default: the map's entries, at most 4096. */
   capacity?: number;
-  /** Remove what is read (kernel 5.6 for hashes; arrays cannot). */
+  /** Remove the rows that are read (hashes only, kernel 5.6). Default false. */
   take?: boolean;
 }
 
 const DEFAULT_CAPACITY = 4096;
 
 /**
- * A whole map as raw bytes, some rows at a time, into arrays that stay the same.
+ * Scans a whole map as raw bytes, a batch of rows at a time, into arrays that stay the same.
  *
  * @example
  * using scan = map.batch();
@@ -24,11 +24,13 @@ const DEFAULT_CAPACITY = 4096;
  * }
  */
 export class BatchReader implements Disposable {
-  /** Bytes from one row's key to the next. */
+  /** Number of bytes from one row's key to the next. */
   readonly keyStride: number;
-  /** Bytes from one row's value to the next: a slot. */
+  /** Number of bytes from one row's value to the next: the map's slotSize. */
   readonly valueStride: number;
-  /** `iterate`: key by key, where the kernel has no batches for the type. */
+  /**
+   * How the scan reads: `batch`, or `iterate` (key by key) if the kernel has no batches for the map's type.
+   */
   readonly via: 'batch' | 'iterate';
   readonly #map: MapRef;
   readonly #native: NativeScan;
@@ -60,22 +62,25 @@ export class BatchReader implements Disposable {
     keepAlive(this, map);
   }
 
-  /** Row i's key begins at `i * keyStride`. The same array until next() makes a larger one. */
+  /**
+   * The keys: that of row i begins at `i * keyStride`. The array stays the same until next() needs a larger
+   * one.
+   */
   get keys(): Bytes {
     return this.#keys;
   }
 
-  /** Row i's slot begins at `i * valueStride`; laid out as get() gives it. */
+  /** The values: that of row i begins at `i * valueStride`, laid out as get() returns it. */
   get values(): Bytes {
     return this.#values;
   }
 
   /**
-   * The next rows; 0 at the end. Where one bucket of a hash holds more than the capacity, the arrays are made anew, twice
-   * as large.
+   * Reads the next rows and returns their number, 0 at the end. If one bucket of a hash holds more rows than
+   * the capacity, new arrays of twice the size replace the old ones.
    *
-   * @throws EbpfMapError what the kernel says
-   * @throws EbpfStateError after close(), of it or of the map
+   * @throws EbpfMapError if the kernel refuses
+   * @throws EbpfStateError after close() of the scan or of the map
    */
   next(): number {
     if (this.#closed) throw new EbpfStateError('the batch reader is closed', { state: 'closed' });
@@ -93,12 +98,12 @@ export class BatchReader implements Disposable {
     }
   }
 
-  /** Starts over. */
+  /** Starts the scan over. */
   rewind(): void {
     this.#native.rewind();
   }
 
-  /** Nothing is held but memory: the map stays open. Idempotent. */
+  /** Releases the arrays. The map stays open. Closing twice is allowed. */
   close(): void {
     this.#closed = true;
     this.#keys = new Uint8Array();
@@ -106,12 +111,12 @@ export class BatchReader implements Disposable {
     this.#native.rebind(this.#keys, this.#values, 0);
   }
 
-  /** close(), for `using`. */
+  /** Same as close(). */
   [Symbol.dispose](): void {
     this.close();
   }
 
-  // Shared memory cannot be taken away from under the kernel's hands.
+  // Shared memory cannot be detached while the kernel writes to it.
   #array(stride: number): Bytes {
     return new Uint8Array(new SharedArrayBuffer(this.#capacity * stride));
   }

@@ -4,7 +4,7 @@ import { nearest } from '../core/nearest.ts';
 import { byIdFailure } from '../handle/by-id.ts';
 import type { MapRef } from './map-ref.ts';
 
-/** An integer in a map's value. */
+/** An integer in a map's value: its byte offset, its size in bytes and its sign. */
 export interface CounterField {
   offset: number;
   size: number;
@@ -12,8 +12,9 @@ export interface CounterField {
 }
 
 /**
- * The fields that a reader is asked for: a number is the offset of a 64-bit unsigned integer, or of a narrower one where
- * values are 1, 2 or 4 bytes; a name is BTF's. Without any, the whole value: its 64-bit words, or the one integer that it is.
+ * Resolves the fields of a reader. A number is the byte offset of an unsigned 64-bit integer, or of a
+ * narrower one if values are 1, 2 or 4 bytes long; a name is looked up in BTF. Without fields, the whole
+ * value is read, as 64-bit words or as the single integer that it is.
  *
  * @throws EbpfMapError `ERR_EBPF_NO_FIELD`, with the nearest names
  */
@@ -37,11 +38,14 @@ function wholeValue(map: MapRef): CounterField[] {
   const { valueSize } = map;
   if ([1, 2, 4].includes(valueSize)) return [{ offset: 0, size: valueSize, signed: false }];
   if (valueSize % 8 !== 0 || valueSize === 0) {
-    throw new EbpfMapError(`read map ${map.name}: its values have ${valueSize} bytes: name the fields`, {
-      code: 'ERR_EBPF_NO_FIELD',
-      map: map.name,
-      hint: 'fields: by offset, or by their names in BTF',
-    });
+    throw new EbpfMapError(
+      `read map ${map.name}: values of ${valueSize} bytes are not whole 64-bit words: name the fields`,
+      {
+        code: 'ERR_EBPF_NO_FIELD',
+        map: map.name,
+        hint: 'pass fields: byte offsets, or names in BTF',
+      },
+    );
   }
   return Array.from({ length: valueSize / 8 }, (_, i) => ({ offset: 8 * i, size: 8, signed: false }));
 }
@@ -56,7 +60,7 @@ function atOffset(map: MapRef, offset: number): CounterField {
   );
 }
 
-/** The integers that BTF names in a value; none where the kernel has no BTF for it. */
+/** Lists the integers that BTF names in a value. The list is empty if the kernel has no BTF for the map. */
 export function membersOf(map: MapRef): NativeMember[] {
   try {
     return map.native.members();
@@ -77,6 +81,6 @@ function noField(map: MapRef, field: string, members: readonly NativeMember[]): 
     hint:
       names.length > 0
         ? `they have ${names.join(', ')}`
-        : 'the map has no BTF for its values: name fields by offset',
+        : 'the map has no BTF for its values: give the fields by offset',
   });
 }

@@ -19,7 +19,8 @@ import { MapSlot, type SlotOptions } from './slot.ts';
 import { attachStructOps } from './struct-ops.ts';
 
 /**
- * How many CPUs this machine may ever have: the number of values in each per-CPU slot. Not the number online.
+ * Returns the number of possible CPUs, which is the number of values in each per-CPU slot. It can be larger
+ * than the number of CPUs online.
  *
  * @example
  * const perCpu = map.get(0).length / possibleCpus(); // one CPU's value, rounded up to 8 bytes
@@ -36,23 +37,29 @@ export function possibleCpus(): number {
  * const slot = counters.get(0); // Uint8Array of slotSize bytes
  */
 export class BpfMap implements Disposable {
-  /** As its object or create() has it; of one that came from a pin or an id, as the kernel keeps it: 15 characters. */
+  /**
+   * The name in the object file or in create(). A map opened by pin or id has the kernel's copy, cut at 15
+   * characters.
+   */
   readonly name: string;
-  /** The kernel's word: `hash`, `percpu_array`, … */
+  /** The kernel's name for the type: `hash`, `percpu_array`, … */
   readonly type: MapType;
-  /** The kernel's number for it. */
+  /** The id that the kernel gave the map. */
   readonly id: number;
-  /** This handle's own descriptor; after close() the number may be another file's. */
+  /** The file descriptor of this handle. After close() the number may belong to another file. */
   readonly fd: number;
-  /** In bytes. */
+  /** Size of a key in bytes. */
   readonly keySize: number;
-  /** In bytes, of one CPU. */
+  /** Size of one CPU's value in bytes. */
   readonly valueSize: number;
-  /** Of a ring buffer: its bytes. */
+  /** Maximum number of entries; for a ring buffer, its size in bytes. */
   readonly maxEntries: number;
-  /** BPF_F_* bits. */
+  /** The BPF_F_* flags the map was created with. */
   readonly flags: number;
-  /** Bytes that one lookup writes: `valueSize`, or roundup(valueSize, 8) × possibleCpus() for per-CPU maps. */
+  /**
+   * Number of bytes that one lookup writes: `valueSize`, or roundup(valueSize, 8) × possibleCpus() for a
+   * per-CPU map.
+   */
   readonly slotSize: number;
   /** @internal */
   readonly native: NativeMap;
@@ -60,9 +67,9 @@ export class BpfMap implements Disposable {
   readonly #readers = new Set<MapReader>();
   #access: MapAccess | undefined;
   #memory: ArrayBuffer | undefined;
-  // A bloom filter is asked with a value.
-  readonly #asks: boolean;
-  // Of its object; a map of its own has no struct_ops to attach.
+  // A lookup in a bloom filter takes the value to look for, in place of a key.
+  readonly #looksUpValues: boolean;
+  // The links of the object that the map belongs to. A map without an object has no struct_ops to attach.
   #links: Set<BpfLink> | undefined;
   #closed = false;
 
@@ -78,16 +85,18 @@ export class BpfMap implements Disposable {
     this.flags = shape.flags;
     this.slotSize = shape.slotSize;
     this.native = nativeMap;
-    this.#asks = shape.type === 'bloom_filter';
+    this.#looksUpValues = shape.type === 'bloom_filter';
     this.#pins = pins;
     keepAlive(this, owner);
   }
 
   /**
-   * Makes a map. It lives until close(), or as long as somebody else holds it.
+   * Creates a map. The kernel keeps it until close(), and longer while a program, a pin or another handle
+   * holds it.
    *
-   * @throws TypeError, RangeError for a type that libbpf does not know, a name or a number that the kernel cannot keep
-   * @throws EbpfMapError what the kernel says
+   * @throws TypeError, RangeError if libbpf does not know the type, or the kernel cannot store a name or
+   * number
+   * @throws EbpfMapError if the kernel refuses
    * @throws EbpfPermissionError without CAP_BPF
    * @example
    * using map = BpfMap.create({ type: 'hash', keySize: 4, valueSize: 8, maxEntries: 1024 });
@@ -110,10 +119,10 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * Opens a pinned map. With `expect`, only if it has that shape.
+   * Opens a pinned map. If `expect` is given, the map must have the shape it describes.
    *
-   * @throws EbpfMapError `ERR_EBPF_MAP_SPEC` saying which members differ
-   * @throws EbpfError `ERR_EBPF_PIN_KIND` where something else is pinned there; ENOENT, `ERR_EBPF_NO_BPFFS`
+   * @throws EbpfMapError `ERR_EBPF_MAP_SPEC`, naming the members that differ
+   * @throws EbpfError `ERR_EBPF_PIN_KIND` if the pin is not a map; ENOENT; `ERR_EBPF_NO_BPFFS`
    * @example
    * using map = BpfMap.fromPin('/sys/fs/bpf/counters', { type: 'percpu_array', valueSize: 16 });
    */
@@ -131,9 +140,9 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * A map of any process, by the kernel's number.
+   * Opens a map of any process by its id.
    *
-   * @throws EbpfError ENOENT where there is none
+   * @throws EbpfError ENOENT if there is no map with this id
    * @throws EbpfPermissionError without CAP_SYS_ADMIN
    * @example
    * const [largest] = BpfMap.list().sort((a, b) => b.memoryBytes - a.memoryBytes);
@@ -145,7 +154,7 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * Every map on this machine, whoever made it.
+   * Lists every map on this machine, including those of other processes.
    *
    * @throws EbpfPermissionError without CAP_SYS_ADMIN
    */
@@ -158,10 +167,11 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * The value at `key`, `slotSize` bytes long, or undefined where there is none. Allocates; a loop wants getInto(), or a
-   * slot(). A queue's and a stack's next element, without removing it, has an empty key.
+   * Returns the value at `key`, `slotSize` bytes long, or undefined if the key is absent. Each call
+   * allocates; use getInto() or slot() in a loop. With an empty key it returns the next element of a queue or
+   * stack without removing it.
    *
-   * @throws EbpfMapError what the kernel says for a map that has no lookup
+   * @throws EbpfMapError if the map's type has no lookup
    */
   get(key: Key): Bytes | undefined {
     const access = this.#bound(key);
@@ -173,10 +183,12 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * Reads the value at `key` into `out` and tells whether it was there. Per-CPU values follow one another, each rounded
-   * up to 8 bytes. Of a bloom filter, `out` is what is asked for, and true means "perhaps".
+   * Reads the value at `key` into `out` and returns whether the key was present. Per-CPU values follow one
+   * another, each rounded up to 8 bytes. For a bloom filter `out` holds the value to look for, and true means
+   * that it may be present.
    *
-   * @throws RangeError where `out` is shorter than `slotSize` or `key` is not `keySize` bytes; before any system call
+   * @throws RangeError if `out` is shorter than `slotSize` or `key` is not `keySize` bytes long, before any
+   * system call
    * @example
    * const out = new Uint8Array(map.slotSize);
    * if (map.getInto(0, out)) console.log(new DataView(out.buffer).getBigUint64(0, true));
@@ -184,7 +196,7 @@ export class BpfMap implements Disposable {
   getInto(key: Key, out: Bytes): boolean {
     const access = this.#bound(key);
     if (!(out instanceof Uint8Array) || out.length < this.slotSize) refuseBytes('out', out, this.slotSize);
-    if (this.#asks) access.slot.set(out.subarray(0, this.slotSize));
+    if (this.#looksUpValues) access.slot.set(out.subarray(0, this.slotSize));
     try {
       if (!access.lookup()) return false;
     } catch (error) {
@@ -195,11 +207,12 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * Writes the value at `key`: `slotSize` bytes, or for a map of maps or programs the map or program. Into a queue, a
-   * stack or a bloom filter it goes with an empty key.
+   * Writes `value` at `key`. The value has `slotSize` bytes; for a map of maps or programs it may be a map or
+   * program. Use an empty key for a queue, a stack or a bloom filter.
    *
-   * @param flags 0; 1: only where the key is absent; 2: only where it is there (linux/bpf.h, BPF_NOEXIST, BPF_EXIST)
-   * @throws EbpfMapError EEXIST, ENOENT by the flags; E2BIG where the map is full
+   * @param flags 0; 1 (BPF_NOEXIST) if the key must be absent; 2 (BPF_EXIST) if it must be present
+   * (linux/bpf.h)
+   * @throws EbpfMapError EEXIST or ENOENT, depending on `flags`; E2BIG if the map is full
    */
   set(key: Key, value: Bytes | BpfMap | ProgramRef, flags = 0): void {
     const access = this.#bound(key);
@@ -229,9 +242,9 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * Removes the value at `key`, and tells whether it was there.
+   * Removes `key` and returns whether it was present.
    *
-   * @throws EbpfMapError EINVAL for an array, which keeps its values
+   * @throws EbpfMapError EINVAL for an array, whose entries cannot be removed
    */
   delete(key: Key): boolean {
     const access = this.#bound(key);
@@ -243,10 +256,10 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * Removes the value at `key` and gives it, at once: `slotSize` bytes, or undefined where there is none. Hashes since kernel
-   * 5.14; a queue's and a stack's next element has an empty key.
+   * Removes `key` and returns its value in one step: `slotSize` bytes, or undefined if the key is absent.
+   * Hashes need kernel 5.14. With an empty key it takes the next element of a queue or stack.
    *
-   * @throws EbpfMapError ENOTSUPP for a type that has none of it, such as an array
+   * @throws EbpfMapError ENOTSUPP if the map's type does not support it, such as an array
    */
   take(key: Key): Bytes | undefined {
     const access = this.#bound(key);
@@ -258,10 +271,10 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * One hot key, with memory of its own that is bound to it once.
+   * Returns a slot for a key that is read or written often: its memory is bound once.
    *
-   * @param key where to begin; default: a key of zeros
-   * @throws TypeError for an option that cannot be
+   * @param key the first key; a key of zeros by default
+   * @throws TypeError if an option is invalid
    * @example
    * const slot = map.slot(2);
    * const counter = new BigUint64Array(slot.value.buffer);
@@ -277,10 +290,10 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * A reader of the whole map, for polling: numbers, summed over CPUs.
+   * Returns a reader that polls the whole map as numbers, summed over CPUs.
    *
-   * @throws EbpfNotSupportedError for a type that holds no rows, or a `via` that the map or the kernel does not have
-   * @throws EbpfMapError `ERR_EBPF_NO_FIELD`
+   * @throws EbpfNotSupportedError if the map's type has no rows, or the map or kernel does not support `via`
+   * @throws EbpfMapError `ERR_EBPF_NO_FIELD` if the value has no such field
    * @example
    * using reader = map.reader({ fields: ['packets', 'bytes'] });
    */
@@ -301,23 +314,23 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * A scan of the whole map, some rows at a time: raw bytes.
+   * Returns a scan of the whole map as raw bytes, a batch of rows at a time.
    *
-   * @throws RangeError for a `capacity` that is no integer from 1 to 2^31 - 1
+   * @throws RangeError if `capacity` is not an integer from 1 to 2^31 - 1
    */
   batch(options: BatchOptions = {}): BatchReader {
     return new BatchReader(this, options);
   }
 
   /**
-   * Writes many: `count` keys, one after the other, and as many slots. In one system call where the kernel can (5.6).
+   * Writes `count` entries, in one system call if the kernel has batches for the type (5.6).
    *
    * @param keys `count` × keySize bytes
    * @param values `count` × slotSize bytes
-   * @param flags as for set(); with others than 4 (BPF_F_LOCK) it goes one by one
+   * @param flags as for set(); any flag but 4 (BPF_F_LOCK) writes one entry per system call
    * @returns `count`
-   * @throws RangeError where the arrays hold fewer
-   * @throws EbpfMapError what the kernel says, and in the message how many were written before
+   * @throws RangeError if an array is shorter
+   * @throws EbpfMapError if the kernel refuses an entry; the message says how many were written before it
    */
   setBatch(keys: Bytes, values: Bytes, count: number, flags = 0): number {
     return this.#batch(
@@ -334,11 +347,11 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * Removes many. A key that is not there ends it, as the kernel has it.
+   * Removes `count` keys. Stops at the first key that is absent, as the kernel does.
    *
    * @param keys `count` × keySize bytes
-   * @returns how many were removed
-   * @throws RangeError where the array holds fewer
+   * @returns the number of keys removed
+   * @throws RangeError if the array is shorter
    */
   deleteBatch(keys: Bytes, count: number): number {
     return this.#batch(
@@ -350,8 +363,8 @@ export class BpfMap implements Disposable {
     );
   }
 
-  // `one` tells whether there was something to do; where there was not, that is the end. What the kernel has no batch
-  // for, by ENOTSUPP or `refused`, goes one by one.
+  // If the kernel has no batch for it (ENOTSUPP, or `refused` says so), each entry is one call of `one`,
+  // which returns whether the key was present. The first absent key ends the batch.
   #batch(
     verb: string,
     count: number,
@@ -382,10 +395,11 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * The memory of an array that was made with BPF_F_MMAPABLE, or of an arena, as the kernel and its programs see it:
-   * values follow one another, each rounded up to 8 bytes. The same buffer at every call; close() empties it. Kernel 5.5.
+   * Returns the memory that the kernel and its programs see, of an array created with BPF_F_MMAPABLE or of an
+   * arena. Values follow one another, each rounded up to 8 bytes. Every call returns the same buffer; close()
+   * detaches it. Kernel 5.5.
    *
-   * @throws EbpfMapError for any other map, or one that is frozen
+   * @throws EbpfMapError for any other map, and for a frozen one
    * @example
    * const counters = new BigUint64Array(map.memory()); // values of 8 bytes
    */
@@ -400,18 +414,22 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * Registers a struct_ops map's functions with the kernel, as BpfObject.attachAll() does. A struct of
-   * SEC(".struct_ops.link") has a link (kernel 6.4); one of SEC(".struct_ops") is registered until close(), detach() or
-   * the orderly end of the process.
+   * Registers the functions of a struct_ops map with the kernel, as BpfObject.attachAll() does. A struct in
+   * SEC(".struct_ops.link") gets a link (kernel 6.4); one in SEC(".struct_ops") stays registered until
+   * close(), detach() or the normal exit of the process.
    *
-   * @throws EbpfAttachError `ERR_EBPF_MAP_TYPE`; EEXIST where another one has the name; EBUSY where it is registered
-   * @throws EbpfPermissionError naming what the process lacks
+   * @throws EbpfAttachError `ERR_EBPF_MAP_TYPE`; EEXIST if the name is taken; EBUSY if it is registered
+   * already
+   * @throws EbpfPermissionError naming the capabilities that the process lacks
    */
   attach(): BpfLink {
     return attachStructOps(this, this.#links);
   }
 
-  /** No user space writes it any more, not even through another handle (kernel 5.2). Programs still do. */
+  /**
+   * Makes the map read-only for user space, through every handle and for as long as it exists (kernel 5.2).
+   * Programs can still write to it.
+   */
   freeze(): void {
     try {
       this.native.freeze();
@@ -420,14 +438,17 @@ export class BpfMap implements Disposable {
     }
   }
 
-  /** Every key, a copy of keySize bytes, in the kernel's order. Keys that come or go meanwhile may be seen or missed; none is given twice. */
+  /**
+   * Iterates over the keys, each a copy of keySize bytes, in the kernel's order. Keys that are added or
+   * removed during the iteration may be seen or missed; no key is returned twice.
+   */
   *keys(): IterableIterator<Bytes> {
     let previous: Bytes | undefined;
-    // A hash starts over when `previous` was deleted under the walk (kernel/bpf/hashtab.c, htab_map_get_next_key):
-    // what was given is remembered, so that nothing comes twice and the walk ends.
+    // A hash starts over if `previous` was deleted (kernel/bpf/hashtab.c, htab_map_get_next_key). The keys
+    // that were returned are remembered, so that none is returned twice and the iteration ends.
     const seen = this.type.includes('array') ? undefined : new Set<string>();
-    // Somebody who deletes and inserts faster than this walks could make it start over for ever.
-    // Local storage has no bound.
+    // A writer that deletes and inserts faster than this loop could make it start over for ever: the steps
+    // are limited. Local storage has no maximum number of entries, and no limit.
     const most = this.maxEntries === 0 ? Number.POSITIVE_INFINITY : 2 * this.maxEntries + 1;
     for (let steps = most; steps > 0; steps--) {
       const key = this.#nextKey(previous);
@@ -451,7 +472,7 @@ export class BpfMap implements Disposable {
     }
   }
 
-  /** How many keys there are, by walking them: some 0.4 µs each. @internal */
+  /** Counts the keys by iterating over them, at about 0.4 µs a key. @internal */
   countKeys(): number {
     try {
       return this.native.countKeys();
@@ -460,7 +481,10 @@ export class BpfMap implements Disposable {
     }
   }
 
-  /** Every key with its value, copies of keySize and slotSize bytes. One that was deleted between the two is left out. */
+  /**
+   * Iterates over the keys and values, copies of keySize and slotSize bytes. A key that is deleted before its
+   * value is read is left out.
+   */
   *entries(): IterableIterator<[Bytes, Bytes]> {
     for (const key of this.keys()) {
       const value = this.get(key);
@@ -468,13 +492,13 @@ export class BpfMap implements Disposable {
     }
   }
 
-  /** entries(), for `for … of`. */
+  /** Same as entries(). */
   [Symbol.iterator](): IterableIterator<[Bytes, Bytes]> {
     return this.entries();
   }
 
   /**
-   * The map as the kernel describes it now.
+   * Asks the kernel for the map's shape and state.
    *
    * @throws EbpfStateError after close()
    */
@@ -490,9 +514,9 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * Gives the map a name in the BPF file system, which keeps it in the kernel when nobody else does.
+   * Pins the map in the BPF file system. The pin keeps it in the kernel after the process has ended.
    *
-   * @throws EbpfError EEXIST where the name is taken, `ERR_EBPF_PIN_NAME`, `ERR_EBPF_NO_BPFFS`
+   * @throws EbpfError EEXIST if the path exists; `ERR_EBPF_PIN_NAME`; `ERR_EBPF_NO_BPFFS`
    * @example
    * object.map('packet_counters').pin('/sys/fs/bpf/packet_counters');
    */
@@ -501,7 +525,7 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * Removes the names that this handle gave or was opened by, where they are still the map's.
+   * Removes the pins that this handle made or was opened by, if they still are this map's.
    *
    * @throws EbpfStateError after close()
    */
@@ -513,7 +537,10 @@ export class BpfMap implements Disposable {
     }
   }
 
-  /** Gives the handle up, with its readers and slots. The map lives on while a program, a pin or another handle holds it. */
+  /**
+   * Closes the handle, its readers and its slots. The map lives on while a program, a pin or another handle
+   * holds it.
+   */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -523,12 +550,12 @@ export class BpfMap implements Disposable {
     this.native.close();
   }
 
-  /** close(), for `using`. */
+  /** Same as close(). */
   [Symbol.dispose](): void {
     this.close();
   }
 
-  // The map's own memory, with `key` in it.
+  // Memory that only this class sees, with `key` in it.
   #bound(key: Key): MapAccess {
     this.#access ??= this.#bind(ArrayBuffer);
     this.#access.putKey(key);
@@ -543,16 +570,16 @@ export class BpfMap implements Disposable {
     }
   }
 
-  /** What native code threw, as a public error. @internal */
+  /** Turns an error of native code into a public one. @internal */
   failure(verb: string, error: unknown): unknown {
     return mapFailure(this, verb, error);
   }
 }
 
-// linux/bpf.h: the one flag that an update in a batch may have (generic_map_update_batch, kernel/bpf/syscall.c).
+// linux/bpf.h: the only flag that a batched update may have (generic_map_update_batch, kernel/bpf/syscall.c).
 const BPF_F_LOCK = 4;
 
-// What set() takes besides bytes.
+// What set() accepts in place of bytes, by the map's type.
 const HOLDS: Readonly<Record<string, 'map' | 'program'>> = {
   array_of_maps: 'map',
   hash_of_maps: 'map',
@@ -563,7 +590,7 @@ function isProgram(value: BpfMap | ProgramRef): boolean {
   return typeof value === 'object' && value !== null && 'tag' in value && 'native' in value;
 }
 
-// The number of a closed handle may be another map's by now.
+// The descriptor of a closed handle may belong to another map by now.
 function openDescriptor(what: string, { native }: BpfMap | ProgramRef): number {
   try {
     return native.describe().fd;

@@ -8,29 +8,34 @@ import type { MapRef } from './map-ref.ts';
 import { MapSampler, type SamplerOptions } from './sampler.ts';
 import { hasSnapshot, loadSnapshot } from './snapshot.ts';
 
-/** How a reader reads: mapped memory, a program in the kernel, batches, or key by key. */
+/** How a reader reads: from mapped memory, by a program in the kernel, in batches, or key by key. */
 export type ReadPath = 'mmap' | 'snapshot' | 'batch' | 'lookup';
 
-/** What of a map is read, and how. */
+/** Options of BpfMap.reader(). */
 export interface ReaderOptions {
   /**
-   * Which integers of a value, by offset (64 bits, unsigned) or by the name that BTF has for it: `packets`, `slots[3]`,
-   * `ipv4.bytes`. Default: every 64-bit word of the value.
+   * The integers of a value to read, each by byte offset (unsigned, 64 bits) or by its name in BTF:
+   * `packets`, `slots[3]`, `ipv4.bytes`. Default: every 64-bit word of the value.
    */
   fields?: readonly (number | string)[];
-  /** One number for each possible CPU, instead of their sum. */
+  /** Return one number for each possible CPU instead of their sum. Default false. */
   perCpu?: boolean;
   /**
-   * Default `auto`: mapped memory where the map has it, then a snapshot for arrays (kernel 5.19), then batches (5.6), then
-   * key by key. A snapshot of a hash is only taken on request: under churn it may miss keys that are there throughout, and give
-   * some twice.
+   * How to read. Default `auto`: mapped memory if the map has it, else a snapshot for arrays (kernel 5.19),
+   * else batches (5.6), else key by key. A hash is read by snapshot only on request: while keys come and go,
+   * a snapshot may miss keys that are present throughout and return others twice.
    */
   via?: 'auto' | ReadPath;
-  /** Rows to make room for. Default: the map's entries, at most a million. It grows when it has to. */
+  /**
+   * Number of rows to allocate for. Default: the map's entries, at most 2^20. The reader grows if there are
+   * more.
+   */
   capacity?: number;
 }
 
-/** A closed reader's number: another may have that which was its own. */
+/**
+ * The number of a closed reader: no open reader has it, while its old number may have been given to another.
+ */
 const NOBODY = 2 ** 30;
 const MMAPABLE = 1 << 10; // BPF_F_MMAPABLE
 const DEFAULT_CAPACITY = 2 ** 20;
@@ -41,7 +46,8 @@ const TYPES: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Reads a whole map of counters in one call, into arrays that stay the same: polling makes no garbage.
+ * Reads a whole map of counters in one call. The arrays stay the same from read to read, so that polling
+ * makes no garbage.
  *
  * @example
  * using reader = map.reader({ fields: ['packets', 'bytes'] });
@@ -50,11 +56,11 @@ const TYPES: ReadonlySet<string> = new Set([
  * }
  */
 export class MapReader implements Disposable {
-  /** The path that was taken. */
+  /** How this reader reads. */
   readonly via: ReadPath;
-  /** Numbers in a row, for one CPU. */
+  /** Number of fields in a row, for one CPU. */
   readonly fields: number;
-  /** With `perCpu`, how many CPUs a row has numbers for; else 1. */
+  /** Number of CPUs that a row has numbers for: possibleCpus() with `perCpu`, else 1. */
   readonly cpus: number;
   readonly #map: MapRef;
   readonly #layout: readonly CounterField[];
@@ -83,7 +89,7 @@ export class MapReader implements Disposable {
       throw new TypeError(`Expected a boolean for perCpu but received ${typeof perCpu}`);
     }
     if (!TYPES.has(map.type)) {
-      throw new EbpfNotSupportedError(`read map ${map.name}: a ${map.type} map holds no rows of counters`, {
+      throw new EbpfNotSupportedError(`read map ${map.name}: a ${map.type} map has no rows of counters`, {
         feature: `reader of a ${map.type} map`,
         hint: `readers are for ${[...TYPES].join(', ')}`,
       });
@@ -103,39 +109,42 @@ export class MapReader implements Disposable {
     warnIfForgotten(this, `a reader of the BPF map ${map.name}`);
   }
 
-  /** Rows that the arrays have room for. */
+  /** Number of rows that the arrays have room for. */
   get capacity(): number {
     return this.#capacity;
   }
 
-  /** `capacity` × the map's keySize bytes: row i's key; of an array, its index. */
+  /** The keys, `capacity` × the map's keySize bytes. The key of an array's row is its index. */
   get keys(): Bytes {
     return this.#keys;
   }
 
   /**
-   * `capacity` × `fields` numbers (× `cpus`: all fields of one CPU, then those of the next). On a SharedArrayBuffer; the
-   * same array at every read, unless that has `grown`.
+   * The values, `capacity` × `cpus` × `fields` numbers: in each row all fields of one CPU, then those of the
+   * next. The array is on a SharedArrayBuffer and stays the same from read to read, unless the last one has
+   * `grown`.
    */
   get values(): Float64Array {
     return this.#values;
   }
 
-  /** Whether the last read() found more rows than there was room for, and made new arrays. */
+  /** Whether the last read() found more rows than there was room for, and allocated new arrays. */
   get grown(): boolean {
     return this.#grown;
   }
 
-  /** Whether a value of the last read() was above 2^53, and is not exact: readBigInt() has it. */
+  /**
+   * Whether a value of the last read() was above 2^53 and is not exact; readBigInt() returns exact values.
+   */
   get saturated(): boolean {
     return this.#status[0] !== 0;
   }
 
   /**
-   * Refreshes `keys` and `values`, and gives the number of rows.
+   * Refreshes `keys` and `values`, and returns the number of rows.
    *
-   * @throws EbpfMapError what the kernel says; EbpfPermissionError where it says EPERM
-   * @throws EbpfStateError after close(), and while readAsync() is at work
+   * @throws EbpfMapError if the kernel refuses; EbpfPermissionError on EPERM
+   * @throws EbpfStateError after close(), and while a readAsync() is pending
    */
   read(): number {
     try {
@@ -149,9 +158,9 @@ export class MapReader implements Disposable {
   }
 
   /**
-   * read() on the thread pool. Nothing else may be read until it is done.
+   * Does read() on the thread pool. No other read of this reader is allowed until it is done.
    *
-   * @throws EbpfStateError where one is at work already; EbpfMapError what the kernel says
+   * @throws EbpfStateError if a readAsync() is pending; EbpfMapError if the kernel refuses
    */
   async readAsync(): Promise<number> {
     this.#grown = false;
@@ -166,7 +175,10 @@ export class MapReader implements Disposable {
     }
   }
 
-  /** Reads again, and gives the rows as 64-bit integers; signed fields in two's complement. Allocates at the first call. */
+  /**
+   * Reads the map and returns the rows as 64-bit integers, signed fields in two's complement. The first call
+   * allocates.
+   */
   readBigInt(): BigUint64Array {
     const width = this.fields * this.cpus;
     const read = () => {
@@ -187,9 +199,9 @@ export class MapReader implements Disposable {
   }
 
   /**
-   * Has a thread of its own read the map at an interval, whatever this thread does.
+   * Starts a thread that reads the map at an interval, even while this thread is busy.
    *
-   * @throws EbpfNotSupportedError for a hash: its rows are not the same ones from sample to sample
+   * @throws EbpfNotSupportedError for a hash, whose rows differ from sample to sample
    * @example
    * using sampler = reader.sample({ intervalUs: 100 });
    * sampler.drain((timesUs, values, samples) => console.log(samples, timesUs[0]));
@@ -213,7 +225,7 @@ export class MapReader implements Disposable {
     return sampler;
   }
 
-  /** Gives up what it holds, and stops its samplers. The map stays open. Idempotent. */
+  /** Closes the reader and its samplers. The map stays open. Closing twice is allowed. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -224,7 +236,7 @@ export class MapReader implements Disposable {
     this.#map.forget(this);
   }
 
-  /** close(), for `using`. */
+  /** Same as close(). */
   [Symbol.dispose](): void {
     this.close();
   }
@@ -243,7 +255,7 @@ export class MapReader implements Disposable {
     return { via, native: this.#open(via) };
   }
 
-  // What this kernel cannot do, or this process may not, another path can.
+  // If the kernel or the process's privileges do not allow this path, another one is tried.
   #attempt(via: ReadPath): { via: ReadPath; native: NativeReader } | undefined {
     try {
       return { via, native: this.#open(via) };
@@ -285,7 +297,7 @@ export class MapReader implements Disposable {
       try {
         return map.native.reader({ ...options, program, out, ...(keyArea === undefined ? {} : { keyArea }) });
       } finally {
-        close(); // the reader has descriptors of its own
+        close(); // the reader has duplicated the descriptors
       }
     } catch (error) {
       throw this.#failure(error, `open a reader via ${options.via} of`);
@@ -298,16 +310,17 @@ export class MapReader implements Disposable {
       throw new EbpfNotSupportedError(`read map ${name} via ${via}: ${why}`, {
         feature: `reader via ${via}`,
         minKernel,
-        hint: 'leave via to auto, which takes what there is',
+        hint: 'leave out via: auto takes the fastest path that is available',
       });
     };
     if (via === 'mmap' && !(type === 'array' && flags & MMAPABLE)) {
-      refuse('only an array that was made with BPF_F_MMAPABLE has memory to map');
+      refuse('only an array created with BPF_F_MMAPABLE can be mapped');
     }
-    if (via === 'snapshot' && this.#perCpu) refuse('it sums over CPUs, and perCpu asks for each');
+    if (via === 'snapshot' && this.#perCpu)
+      refuse('a snapshot sums over CPUs, and perCpu asks for each of them');
     if (via === 'snapshot' && !hasSnapshot(this.#map, this.#layout)) {
       refuse(
-        `it is not for ${this.#layout.length} fields of a ${type} map of ${this.#map.maxEntries} entries`,
+        `a snapshot cannot hold ${this.#layout.length} fields of a ${type} map of ${this.#map.maxEntries} entries`,
       );
     }
     if (via === 'batch' && !this.#map.native.hasBatch()) {
@@ -315,7 +328,7 @@ export class MapReader implements Disposable {
     }
   }
 
-  // Apart from read(): a function that makes closures makes a context for them at each call.
+  // Not inlined in read(): a function that creates closures allocates a context for them at every call.
   #readMore(): number {
     return this.#growing(() => {
       this.#readCounters(this.#number);
@@ -348,7 +361,7 @@ export class MapReader implements Disposable {
   #failure(error: unknown, verb = 'read'): unknown {
     if (!isNativeFailure(error)) return error;
     if (error.code === 'ERR_EBPF_BUSY') {
-      return new EbpfStateError('the map reader is at work: wait for readAsync()', { state: 'reading' });
+      return new EbpfStateError('the map reader is busy: wait for readAsync()', { state: 'reading' });
     }
     if (error.code === 'ERR_EBPF_CLOSED') {
       return new EbpfStateError('the map reader is closed', { state: 'closed' });

@@ -2,19 +2,19 @@ import type { NativeSampler, NativeSamplerOptions } from '../addon/binding.ts';
 import { EbpfStateError } from '../core/errors.ts';
 import { closedInTime, warnIfForgotten } from '../core/lifetime.ts';
 
-/** How often a map is sampled, and how much is kept. */
+/** Options of MapReader.sample(). */
 export interface SamplerOptions {
-  /** Microseconds from one sample to the next, on a clock that does not drift: 1 to 4294967295. */
+  /** Interval between samples in microseconds, 1 to 4294967295. Late samples do not delay later ones. */
   intervalUs: number;
-  /** Samples that wait for drain(), before further ones are missed. Default 1024. */
+  /** Number of samples to keep until drain(); further ones are counted as missed. Default 1024. */
   rows?: number;
-  /** Aborting it closes the sampler. */
+  /** Closes the sampler when it is aborted. */
   signal?: AbortSignal;
 }
 
 /**
- * A thread that reads a map at an interval, and keeps what it read until drain(). Every interval is accounted for: it is
- * a sample, or it is counted in `missed`.
+ * Reads a map at an interval on a thread of its own, and keeps the samples until drain(). Every interval
+ * yields a sample or is counted in `missed`.
  */
 export class MapSampler implements Disposable {
   readonly #native: NativeSampler;
@@ -26,7 +26,7 @@ export class MapSampler implements Disposable {
   readonly #abort = () => this.close();
   #closed = false;
 
-  /** `width`: numbers in a sample. @internal */
+  /** `width` is the number of numbers in a sample. @internal */
   constructor(
     open: (options: NativeSamplerOptions) => NativeSampler,
     width: number,
@@ -52,19 +52,23 @@ export class MapSampler implements Disposable {
     warnIfForgotten(this, 'a map sampler');
   }
 
-  /** Intervals that have no sample: the thread woke too late, or nobody drained. */
+  /**
+   * Number of intervals without a sample, because the thread woke up too late or there was no room before
+   * drain().
+   */
   get missed(): number {
     return this.#native.missed();
   }
 
   /**
-   * Hands out the samples since the last call, oldest first, in one call of `take`: sample i was read at `timesUs[i]`
-   * (microseconds, on the clock of process.hrtime()), and its numbers begin at `values[i * values.length / timesUs.length]`,
-   * laid out as the reader's. The arrays are the same ones at every call. Without samples `take` is not called.
+   * Passes the samples since the last call to `take`, oldest first, in one call. Sample i was read at
+   * `timesUs[i]` (microseconds on the clock of process.hrtime()), and its numbers begin at
+   * `values[i * values.length / timesUs.length]`, laid out as the reader's. The arrays are the same at every
+   * call. `take` is not called if there are no samples.
    *
    * @returns the number of samples
    * @throws EbpfStateError after close()
-   * @throws EbpfMapError what the kernel says to a read
+   * @throws EbpfMapError if the kernel refused a read
    */
   drain(take: (timesUs: Float64Array, values: Float64Array, rows: number) => void): number {
     if (this.#closed) throw new EbpfStateError('the map sampler is closed', { state: 'closed' });
@@ -82,7 +86,7 @@ export class MapSampler implements Disposable {
     }
   }
 
-  /** Stops the thread. Idempotent. */
+  /** Stops the thread. Closing twice is allowed. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -92,7 +96,7 @@ export class MapSampler implements Disposable {
     this.#onClose(this);
   }
 
-  /** close(), for `using`. */
+  /** Same as close(). */
   [Symbol.dispose](): void {
     this.close();
   }

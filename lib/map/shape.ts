@@ -4,7 +4,12 @@ import type { MapRef } from './map-ref.ts';
 
 const SHAPE = ['name', 'type', 'keySize', 'valueSize', 'maxEntries', 'flags'] as const;
 
-/** Throws unless `map` has every member that `expect` names. The kernel keeps 15 characters of a name. @internal */
+/**
+ * Throws unless `map` has each member of `expect`. Names are compared by their first 15 characters, which are
+ * those that the kernel keeps.
+ *
+ * @internal
+ */
 export function checkShape(what: string, map: MapRef, expect: Partial<MapSpec>): void {
   const unknown = Object.keys(expect).find((member) => !(SHAPE as readonly string[]).includes(member));
   if (unknown !== undefined) {

@@ -1,14 +1,18 @@
 import type { Bytes } from '../core/bytes.ts';
 import type { MapAccess } from './access.ts';
 
-/** How a slot is read. */
+/** Options of BpfMap.slot(). */
 export interface SlotOptions {
-  /** Copy the value under its `struct bpf_spin_lock` (BPF_F_LOCK): whole, as programs that take it change it. Default false. */
+  /**
+   * Copy the value while holding its `struct bpf_spin_lock` (BPF_F_LOCK), so that it is consistent with
+   * programs that take the lock. Default false.
+   */
   lock?: boolean;
 }
 
 /**
- * One hot key: its memory is bound once, so that reading and writing take no argument and make no garbage.
+ * Reads and writes one key at a time. Its memory is bound once: read() and write() take no key or value and
+ * make no garbage.
  *
  * @example
  * const slot = map.slot(0);
@@ -16,9 +20,9 @@ export interface SlotOptions {
  * while (polling) if (slot.read()) use(counters);
  */
 export class MapSlot {
-  /** The key that is read and written; change it to move on. */
+  /** The key to read and write. Change its bytes to use another key. */
   readonly key: Bytes;
-  /** `slotSize` bytes: what read() fills and write() takes. */
+  /** The value that read() fills and write() writes, `slotSize` bytes. */
   readonly value: Bytes;
   readonly #access: MapAccess;
   readonly #failure: (verb: string, error: unknown) => unknown;
@@ -32,9 +36,10 @@ export class MapSlot {
   }
 
   /**
-   * Reads the value at `key`, and tells whether it was there.
+   * Reads the value at `key` and returns whether the key was present.
    *
-   * @throws EbpfMapError as BpfMap.getInto(), EINVAL with `lock` where the values have none; EbpfStateError after the map's close()
+   * @throws EbpfMapError as BpfMap.getInto(), and EINVAL with `lock` if the values have no lock
+   * @throws EbpfStateError after close() of the map
    */
   read(): boolean {
     try {
@@ -45,9 +50,10 @@ export class MapSlot {
   }
 
   /**
-   * Writes the value at `key`; `flags` as for BpfMap.set().
+   * Writes the value at `key`. `flags` are those of BpfMap.set().
    *
-   * @throws EbpfMapError as BpfMap.set(); EbpfStateError after the map's close()
+   * @throws EbpfMapError as BpfMap.set()
+   * @throws EbpfStateError after close() of the map
    */
   write(flags = 0): void {
     try {

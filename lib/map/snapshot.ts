@@ -7,12 +7,12 @@ import { readSourceSync, type SourceBytes } from '../object-file/source.ts';
 import type { CounterField } from './fields.ts';
 import type { MapRef } from './map-ref.ts';
 
-// bpf/snapshot.bpf.c for one map: what a MapReader runs for `via: 'snapshot'`.
+// Loads bpf/snapshot.bpf.c for one map: the program that a MapReader runs with `via: 'snapshot'`.
 
 const OBJECT = new URL('../../dist/bpf/snapshot.bpf.o', import.meta.url);
-/** snapshot.h's SNAPSHOT_FIELDS. */
+/** SNAPSHOT_FIELDS in bpf/snapshot.h. */
 const MOST_FIELDS = 128;
-/** BPF_MAX_LOOPS in linux/bpf_verifier.h: bpf_loop() does nothing where it is asked for more. */
+/** BPF_MAX_LOOPS in linux/bpf_verifier.h: bpf_loop() does nothing if it is asked for more iterations. */
 const MOST_LOOPS = 2 ** 23;
 
 const PROGRAMS: Readonly<Record<string, string>> = {
@@ -26,9 +26,9 @@ const PROGRAMS: Readonly<Record<string, string>> = {
 
 export interface Snapshot {
   program: NativeProgram;
-  /** What the program writes, in this process's memory. */
+  /** The map that the program writes to, mapped into this process. */
   out: NativeMap;
-  /** Bytes of a row before its sums; absent for an array. */
+  /** Number of bytes in a row before its sums; absent for an array. */
   keyArea?: number;
   close(): void;
 }
@@ -38,10 +38,10 @@ export function hasSnapshot({ type, maxEntries }: MapRef, fields: readonly Count
   return PROGRAMS[type] !== undefined && fields.length <= MOST_FIELDS && fits;
 }
 
-// Read and examined once: every reader loads the same file.
+// The file is read and inspected once for all readers.
 let file: { read: SourceBytes; info: ObjectInfo } | undefined;
 
-/** Throws what native code throws where the kernel cannot: before 5.19, or without CAP_BPF. */
+/** Throws the error of native code if the kernel is older than 5.19 or the process lacks CAP_BPF. */
 export function loadSnapshot(map: MapRef, fields: readonly CounterField[], capacity: number): Snapshot {
   if (!file) {
     const read = readSourceSync(OBJECT);
@@ -76,10 +76,10 @@ export function loadSnapshot(map: MapRef, fields: readonly CounterField[], capac
   const out = maps.find((entry) => entry.describe().name === 'sums');
   if (program && out) return { program, out, ...(isArray ? {} : { keyArea }), close };
   close();
-  throw new Error('snapshot.bpf.o is not what it was built from');
+  throw new Error('snapshot.bpf.o lacks a program or map of bpf/snapshot.bpf.c');
 }
 
-// Those that snapshot.bpf.c has straight lines for.
+// Whether the fields are up to four consecutive 64-bit words, which snapshot.bpf.c adds up without a loop.
 function isPlain(fields: readonly CounterField[]): boolean {
   const first = fields[0]?.offset ?? 0;
   const inOrder = fields.every(({ offset, size }, i) => size === 8 && offset === first + 8 * i);

@@ -3,7 +3,8 @@ import { describeFailure, EbpfAttachError, EbpfPermissionError } from '../core/e
 import { missingCapabilities, permissionHint } from '../kernel/capabilities.ts';
 import { BpfLink } from '../link/link.ts';
 
-// A struct of functions that the kernel calls, such as a TCP congestion control: a map whose value is the struct.
+// A struct of functions that the kernel calls, such as a TCP congestion control: a map whose value is the
+// struct.
 
 /** Registers the struct; `links` closes with its object. @internal */
 export function attachStructOps(

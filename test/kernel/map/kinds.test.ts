@@ -291,7 +291,7 @@ describe(`${OPERATIONS} random operations`, () => {
     ]);
     expect(seen.size).toBeGreaterThan(0);
     expect(codeOf(() => stacks.set(0, new Uint8Array(128)))).toBe('EINVAL');
-    expect(() => stacks.reader()).toThrow('a stack_trace map holds no rows of counters');
+    expect(() => stacks.reader()).toThrow('a stack_trace map has no rows of counters');
   });
 });
 
