@@ -2,7 +2,12 @@ import { inspectFacts, type ObjectInfo, objectInfo } from './inspect.ts';
 import { invalidObject, type SourceBytes } from './source.ts';
 import { checkLoadable } from './validate.ts';
 
-/** @internal */
+/**
+ * Inspects an object file that is about to be loaded.
+ *
+ * @throws EbpfValidationError if libbpf must not be given the file
+ * @internal
+ */
 export function checkedInfo(read: SourceBytes): ObjectInfo {
   const facts = inspectFacts(read, false);
   const info = objectInfo(facts, read.bytes.byteLength);

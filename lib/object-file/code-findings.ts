@@ -2,7 +2,7 @@ import type { NativeInspection, NativePlace, NativeRefusal } from '../addon/bind
 import type { Finding } from '../core/finding.ts';
 import { finding, isRule, RULES } from './rules.ts';
 
-// What native code found in the sections, in words.
+// Turns the faults that native code found in the sections into findings.
 
 // include/linux/license.h, license_is_gpl_compatible()
 const GPL_COMPATIBLE: ReadonlySet<string> = new Set([
@@ -14,10 +14,10 @@ const GPL_COMPATIBLE: ReadonlySet<string> = new Set([
   'Dual MPL/GPL',
 ]);
 
-/** A rule that the file as a whole breaks. */
+/** The finding for a rule that the file as a whole breaks. */
 export function refusalFinding(place: string, { rule, message, log }: NativeRefusal): Finding {
   if (!isRule(rule)) return { ...finding('object-open', place, message), rule };
-  // libbpf's last words name the section or the map; its errno says less.
+  // libbpf's last message names the section or the map, which its errno does not.
   const words = log.at(-1)?.replace(/^libbpf: /, '') ?? message;
   const remedy =
     rule === 'object-open' && /\bBTF\b/.test(words)
@@ -33,7 +33,7 @@ export function placeOf(file: string, at: NativePlace): string {
   return `${file}, section ${at.section}, ${noun} ${at.function}, instruction ${at.instruction}${source}`;
 }
 
-/** Instructions that no kernel takes. */
+/** Findings for instructions that every kernel refuses. */
 export function instructionFindings(file: string, facts: NativeInspection): Finding[] {
   const findings = (facts.defects ?? []).flatMap(({ rule, value, place }) =>
     isRule(rule) ? [finding(rule, placeOf(file, place), defectWords(rule, value))] : [],
@@ -47,15 +47,15 @@ function defectWords(rule: string, value: number): string {
   const opcode = `opcode 0x${value.toString(16).padStart(2, '0')}`;
   switch (rule) {
     case 'insn-opcode':
-      return `${opcode} is none of the kernel's`;
+      return `the kernel has no ${opcode}`;
     case 'insn-reserved':
       return `${opcode} has a field set that it does not use`;
     case 'insn-register':
-      return `register r${value}: there are r0 to r10`;
+      return `register r${value} does not exist: there are r0 to r10`;
     case 'insn-frame-pointer':
       return 'writes r10, the frame pointer';
     case 'insn-operand':
-      return `the operand ${value} is none that the instruction takes`;
+      return `the instruction does not take the operand ${value}`;
     case 'insn-ld-imm64':
       if (value >= 0) return `a 64-bit load of the unknown kind ${value}`;
       return value === -1
@@ -66,15 +66,15 @@ function defectWords(rule: string, value: number): string {
     case 'insn-jump-middle':
       return `jumps to instruction ${value}, the second half of a 64-bit load`;
     case 'insn-end':
-      return 'is the last one, and neither exits nor jumps';
+      return 'is the last instruction, and neither exits nor jumps';
     case 'insn-call-target':
-      return 'calls what is no function in .text';
+      return 'calls something that is not a function in .text';
     default:
       return `calls helper ${value}`;
   }
 }
 
-/** What the object's licence does not allow. */
+/** Findings for calls and program types that the object's licence does not allow. */
 export function licenseFindings(file: string, facts: NativeInspection): Finding[] {
   const license = facts.license ?? '';
   if (GPL_COMPATIBLE.has(license)) return [];
@@ -82,7 +82,7 @@ export function licenseFindings(file: string, facts: NativeInspection): Finding[
   const programs = facts.programs ?? [];
   const multi = programs.some(({ section }) => /^[ku](ret)?probe\.(multi|session)/.test(section));
   const calls = (facts.restrictedCalls ?? [])
-    // kernel/trace/bpf_trace.c: GPL-only for single probes, free for those of many functions.
+    // kernel/trace/bpf_trace.c: GPL-only in single probes, unrestricted in multi probes.
     .filter(({ name }) => !(name === 'bpf_get_func_ip' && multi))
     .map(({ name, kind, place }) =>
       kind === 'helper'
@@ -97,7 +97,7 @@ export function licenseFindings(file: string, facts: NativeInspection): Finding[
   return [...calls, ...types];
 }
 
-/** What libbpf could not read of BTF, and CO-RE relocations that do not work out. */
+/** Findings for BTF that libbpf cannot read and CO-RE relocations that it cannot resolve. */
 export function typeFindings(file: string, facts: NativeInspection): Finding[] {
   const broken = (facts.log ?? []).flatMap((line) => {
     const [, section] = /Error loading ELF section (\.BTF(?:\.ext)?):/.exec(line) ?? [];

@@ -6,19 +6,19 @@ import { finding } from './rules.ts';
 import type { SourceBytes } from './source.ts';
 import { verifierCost, verifierLogs, verifierPlace, verifierSummary } from './verifier-log.ts';
 
-/** What the verifier says of one program. */
+/** The verifier's verdict on one program. */
 export interface VerifierVerdict {
-  /** Its name. */
+  /** Name of the program. */
   program: string;
-  /** Whether the verifier takes it. */
+  /** Whether the verifier accepts it. */
   ok: boolean;
-  /** Instructions that the verifier walked; the kernel takes 1,000,000. */
+  /** Number of instructions that the verifier processed; its limit is 1,000,000. */
   processed: number;
-  /** The most states that the verifier kept at once. */
+  /** Largest number of states that the verifier kept at once. */
   peakStates: number;
-  /** Bytes of stack, of the program and of the functions that it calls together. */
+  /** Bytes of stack used by the program and the functions it calls. */
   stackDepth: number;
-  /** The whole log, of a program that was refused. */
+  /** The verifier's log, if it refused the program. */
   log?: string;
 }
 
@@ -28,7 +28,7 @@ interface Candidate {
   type: string;
 }
 
-/** Has the kernel load each program alone and take it away again. */
+/** Loads each program by itself and closes it again. */
 export async function dryRun(
   source: SourceBytes,
   programs: readonly Candidate[],
@@ -47,7 +47,7 @@ export async function dryRun(
     }
     const refusal = refusalFinding(place, program, failure, log, text);
     findings.push(refusal);
-    // Without the privilege, the kernel would say the same of every other program.
+    // Without the privilege the kernel would refuse every other program in the same way.
     if (refusal.rule === 'dry-run-permission') break;
     const verdict = { program: program.name, ok: false, ...verifierCost(text ?? '') };
     verdicts.push(text === undefined ? verdict : { ...verdict, log: text });
@@ -64,8 +64,8 @@ function refusalFinding(
 ): Finding {
   const { code, words } = describeFailure(failure, `program ${program.name}`);
   const summary = text === undefined ? undefined : verifierSummary(text);
-  // Without CAP_PERFMON the verifier forbids what could tell a kernel address: kernel/bpf/verifier.c,
-  // allow_ptr_leaks.
+  // Without CAP_PERFMON the verifier forbids operations that could leak a kernel address
+  // (kernel/bpf/verifier.c, allow_ptr_leaks).
   const needed = summary === undefined ? capabilitiesToLoad(program.type) : (['CAP_PERFMON'] as const);
   const forbidden =
     summary === undefined ? code === 'EPERM' : code === 'EACCES' && /prohibited|leaks addr/.test(summary);

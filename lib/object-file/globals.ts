@@ -4,17 +4,18 @@ import { EbpfLoadError } from '../core/errors.ts';
 import { nearest } from '../core/nearest.ts';
 import type { GlobalSpec } from './inspect.ts';
 
-// An object's global variables: `const volatile` ones, which the verifier takes for constants, and .data and .bss.
+// The global variables of an object: `const volatile` ones, which the verifier treats as constants, and those
+// of .data and .bss.
 
 /**
- * A global variable's value. Read: 8-byte integers are bigints, smaller ones and floats numbers, arrays and structs a
- * copy of their bytes.
+ * The value of a global variable. When read, an 8-byte integer is a bigint, a smaller integer or a float is a
+ * number, and an array or struct is a copy of its bytes.
  */
 export type GlobalValue = number | bigint | boolean | Bytes;
 
 const LITTLE = endianness() === 'LE';
 
-/** The bytes of each value, checked against what BTF says of its variable. */
+/** Encodes each value, after checking it against the type that BTF gives its variable. */
 export function encodeGlobals(
   place: string,
   globals: readonly GlobalSpec[],
@@ -37,7 +38,7 @@ function unknownGlobal(place: string, globals: readonly GlobalSpec[], name: stri
     hint:
       names.length > 0
         ? `it has ${names.join(', ')}`
-        : 'it has none that BTF names: compile with -g, and do not make them static',
+        : 'BTF names no variable: compile with -g, and do not make the variables static',
   });
 }
 
@@ -86,21 +87,21 @@ function show(value: unknown): string {
   return typeof value === 'bigint' ? `${value}n` : value instanceof Object ? typeof value : String(value);
 }
 
-/** The map of a section, as it is read. */
+/** The map of a section, as readableGlobals() reads it. */
 export interface ReadableSection {
   readonly name: string;
   readonly valueSize: number;
   get(key: number): Bytes | undefined;
 }
 
-/** The variables of a loaded object, each read from the kernel when it is asked for. */
+/** Returns an object with a getter for each variable, which reads it from the kernel. */
 export function readableGlobals(
   globals: readonly GlobalSpec[],
   maps: readonly ReadableSection[],
 ): Readonly<Record<string, GlobalValue>> {
   const result: Record<string, GlobalValue> = {};
   for (const spec of globals) {
-    // libbpf calls the map of .rodata `<object>.rodata`, and that of .rodata.more by its section.
+    // libbpf names the map of .rodata `<object>.rodata`, and the map of .rodata.more after its section.
     const map = maps.find(({ name }) => name.includes('.') && name.slice(name.indexOf('.')) === spec.section);
     if (!map) continue;
     const get = () => {

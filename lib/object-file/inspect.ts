@@ -6,33 +6,36 @@ import { invalidObject, readSourceSync, type Source, type SourceBytes } from './
 
 /** A program in an object file. */
 export interface ProgramSpec {
-  /** The C function's. */
+  /** The name of its C function. */
   name: string;
-  /** Its SEC(), without the `?` that it may begin with: `kprobe/do_unlinkat`. */
+  /** Its SEC() without a leading `?`, such as `kprobe/do_unlinkat`. */
   section: string;
-  /** The kernel's word: `xdp`, `sched_cls`, `kprobe`, …; `unspec` where the section name says nothing. */
+  /**
+   * The kernel's name for its type: `xdp`, `sched_cls`, `kprobe`, …; `unspec` if the section name implies
+   * none.
+   */
   type: string;
-  /** What the section names after its slash: a function, a tracepoint. */
+  /** The part of the section name after the slash, such as a function or a tracepoint. */
   attachTarget?: string;
-  /** What the kernel is given: the program's own and those of every function that it calls. */
+  /** Number of instructions that the kernel is given: the program's and those of every function it calls. */
   instructions: number;
 }
 
-/** What an object file says of itself. */
+/** The contents of an object file, as inspect() returns them. */
 export interface ObjectInfo {
-  /** Of its `license` section; empty where it has none. */
+  /** Text of the `license` section; empty if there is none. */
   license: string;
-  /** Without BTF there is no CO-RE, and no name of a member or a global variable. */
+  /** Whether the file has BTF. CO-RE and the names of members and global variables need it. */
   hasBtf: boolean;
-  /** How many places libbpf adapts to the running kernel's types. */
+  /** Number of CO-RE relocations: the instructions that libbpf adapts to the running kernel's types. */
   coreRelocations: number;
-  /** Of the whole file. */
+  /** Size of the file in bytes. */
   bytes: number;
-  /** In the file's order, those whose SEC() begins with `?` included. */
+  /** The programs in the order of the file, including those whose SEC() begins with `?`. */
   programs: ProgramSpec[];
-  /** Those of its `.data`, `.rodata`, `.bss` and `.kconfig` sections included. */
+  /** The maps, including those of the `.data`, `.rodata`, `.bss` and `.kconfig` sections. */
   maps: MapSpec[];
-  /** The variables of its .data, .rodata and .bss sections that a load can set. */
+  /** The variables of the .data, .rodata and .bss sections, which a load can set. */
   globals: GlobalSpec[];
 }
 
@@ -40,21 +43,24 @@ export interface ObjectInfo {
 export interface GlobalSpec {
   /** Its name in C. */
   readonly name: string;
-  /** `.rodata`, `.data`, `.bss`, or one of those with a name of its own: `.data.hot`. */
+  /** `.rodata`, `.data` or `.bss`, with a suffix if the section has one: `.data.hot`. */
   readonly section: string;
-  /** Where it begins in the section's map, in bytes. */
+  /** Offset in the section's map in bytes. */
   readonly offset: number;
-  /** In bytes. */
+  /** Size in bytes. */
   readonly size: number;
-  /** What it is set to and read as: a number or a bigint, a boolean, a float, or bytes for arrays and structs. */
+  /**
+   * How its value is set and read: `signed` and `unsigned` as a number or bigint, `boolean`, `float` as a
+   * number, and `bytes` for arrays and structs.
+   */
   readonly kind: 'signed' | 'unsigned' | 'boolean' | 'float' | 'bytes';
 }
 
 /**
- * Reads an object file without a kernel: its programs, maps, licence, BTF and CO-RE relocations. No privilege is
- * needed.
+ * Reads an object file's programs, maps, licence, BTF and CO-RE relocations. Needs no privilege and does not
+ * load anything.
  *
- * @throws EbpfValidationError with the rule that the file breaks
+ * @throws EbpfValidationError naming the rule that the file breaks
  * @example
  * const info = inspect('xdp_counter.bpf.o');
  * console.log(info.license, info.programs.map((program) => program.section));
@@ -69,9 +75,14 @@ export function isComplete(facts: NativeInspection): facts is CompleteInspection
   return facts.programs !== undefined;
 }
 
-/** `aloud`: onLog() hears what libbpf says, which a load says again. @internal */
-export function inspectFacts(source: SourceBytes, aloud: boolean): CompleteInspection {
-  const facts = native().inspect(source.bytes, aloud);
+/**
+ * Inspects the file's bytes with libbpf. With `log`, its messages go to onLog(); a load, which repeats them,
+ * leaves them out.
+ *
+ * @internal
+ */
+export function inspectFacts(source: SourceBytes, log: boolean): CompleteInspection {
+  const facts = native().inspect(source.bytes, log);
   if (facts.refusals.length > 0 || !isComplete(facts)) {
     throw invalidObject(facts.refusals.map((refusal) => refusalFinding(source.place, refusal)));
   }

@@ -1,11 +1,14 @@
-/** What a caller allows of an object. */
+/** The limits that validate() checks an object against. */
 export interface ValidationLimits {
-  /** The largest file that is read, in bytes. Default 32 MiB. */
+  /** Maximum size of the file in bytes. Default 32 MiB. */
   fileBytes: number;
-  /** The most instructions of one program, with the functions that it calls. Default 1,000,000, the kernel's. */
+  /**
+   * Maximum number of instructions of a program and the functions it calls. Default 1,000,000, the kernel's
+   * limit.
+   */
   instructions: number;
-  /** The most entries of one map. Default: what 32 bits hold. */
+  /** Maximum number of entries of a map. Default 2^32 - 1. */
   maxEntries: number;
-  /** The most bytes that one map's entries take when it is full, over all CPUs. Default: no limit. */
+  /** Maximum size in bytes of a full map's entries, over all CPUs. Default: no limit. */
   mapBytes: number;
 }

@@ -4,7 +4,7 @@ import type { Finding } from '../core/finding.ts';
 import type { ValidationLimits } from './limits.ts';
 import { finding } from './rules.ts';
 
-// What the kernel checks when it creates a map: the map_alloc_check functions in kernel/bpf, 6.18.
+// The checks of the kernel when it creates a map: the map_alloc_check functions in kernel/bpf, 6.18.
 
 type Sizes = readonly number[] | 'some' | 'any';
 
@@ -45,7 +45,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
   cgroup_array: FDS,
   array_of_maps: FDS,
   xskmap: FDS,
-  // libbpf fills in the number of CPUs.
+  // libbpf sets the number of entries to the number of CPUs.
   perf_event_array: { ...FDS, entries: 'any' },
   devmap: DEVICES,
   devmap_hash: DEVICES,
@@ -66,7 +66,7 @@ const SHAPES: Readonly<Record<string, Shape>> = {
   cgrp_storage: STORAGE,
   cgroup_storage: CGROUP_STORAGE,
   percpu_cgroup_storage: CGROUP_STORAGE,
-  // libbpf takes its sizes from the kernel's struct.
+  // libbpf takes the sizes from the kernel's struct.
   struct_ops: { key: 'any', value: 'any', entries: 'any' },
 };
 
@@ -74,11 +74,11 @@ const SHAPES: Readonly<Record<string, Shape>> = {
 const PER_CPU_MOST = 32 * 1024;
 // sizeof(struct bpf_lpm_trie_key) and a prefix of 1 to 256 bytes: kernel/bpf/lpm_trie.c
 const LPM_KEY = { least: 5, most: 260 };
-// libbpf rounds for the page size of the machine, and the smallest one in use is this.
+// libbpf rounds to the page size of the machine. This is the smallest page size in use.
 const PAGE = 4096;
 const NAME_LENGTH = 15; // BPF_OBJ_NAME_LEN without its NUL
 
-/** What is wrong with an object's maps. */
+/** Findings for the maps of an object. */
 export function mapFindings(
   file: string,
   maps: readonly NativeMapSpec[],
@@ -95,7 +95,7 @@ export function mapFindings(
 
 function shapeFindings(place: string, map: NativeMapSpec): Finding[] {
   const shape = SHAPES[map.type];
-  if (!shape) return [finding('map-type-unknown', place, `${map.type} is no map type of libbpf's`)];
+  if (!shape) return [finding('map-type-unknown', place, `libbpf does not know the map type ${map.type}`)];
   const findings: Finding[] = [];
   const article = /^[aeiou]/.test(map.type) ? 'an' : 'a';
   const size = (what: 'key' | 'value', bytes: number, words: string) =>
@@ -125,7 +125,7 @@ function shapeFindings(place: string, map: NativeMapSpec): Finding[] {
   if (shape.flag && (map.flags & shape.flag.bit) === 0)
     findings.push(finding('map-flags', place, `${article} ${map.type} map needs ${shape.flag.name}`));
   if (/_of_maps$/.test(map.type) && !map.inner)
-    findings.push(finding('map-inner', place, 'there is no definition of the maps that it holds'));
+    findings.push(finding('map-inner', place, 'the definition of its inner map is missing'));
   if (map.inner) findings.push(...shapeFindings(`${place}, inner map`, map.inner));
   return findings;
 }
@@ -145,7 +145,9 @@ function entriesFault({ maxEntries }: NativeMapSpec, { entries }: Shape): string
     case 'some':
       return maxEntries > 0 ? undefined : 'it needs at least 1';
     case 'none':
-      return maxEntries === 0 ? undefined : 'it takes none, for it grows with what it belongs to';
+      return maxEntries === 0
+        ? undefined
+        : 'it must be 0, as the map grows with the objects that it belongs to';
     case 'ring':
       return maxEntries >= PAGE && Number.isInteger(Math.log2(maxEntries))
         ? undefined
@@ -161,7 +163,7 @@ function isPerCpu(type: string): boolean {
 
 const roundUp = (bytes: number): number => Math.ceil(bytes / 8) * 8;
 
-/** What the entries of a full map take; the kernel adds some for itself. */
+/** Number of bytes that the entries of a full map take, without the kernel's overhead. */
 function fullBytes({ type, keySize, valueSize, maxEntries }: NativeMapSpec): number {
   const shape = SHAPES[type];
   if (shape?.entries === 'ring') return maxEntries;
@@ -185,7 +187,7 @@ function limitFindings(place: string, map: NativeMapSpec, limits: ValidationLimi
   return findings;
 }
 
-/** Names that are the same, or become the same where the kernel cuts them. */
+/** Findings for names that are the same, or become the same when the kernel cuts them. */
 export function nameFindings(
   file: string,
   noun: 'program' | 'map',
@@ -198,12 +200,13 @@ export function nameFindings(
     const place = `${file}, ${noun} ${name}`;
     const short = name.slice(0, NAME_LENGTH);
     const other = cut.get(short);
-    // libbpf cuts the names of its own maps itself: .rodata.first and .rodata.second are the same to the kernel.
+    // libbpf cuts the names of its own maps: .rodata.first and .rodata.second have the same name in the
+    // kernel.
     if (seen.has(name) && !internal)
       findings.push(finding(`${noun}-name-duplicate`, place, `another ${noun} is called ${name}`));
     else if (other !== undefined)
       findings.push(
-        finding(`${noun}-name-cut`, place, `to the kernel, ${other} and ${name} are both called ${short}`),
+        finding(`${noun}-name-cut`, place, `the kernel calls both ${other} and ${name} ${short}`),
       );
     seen.add(name);
     cut.set(short, name);

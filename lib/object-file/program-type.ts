@@ -1,29 +1,29 @@
 import { EbpfLoadError } from '../core/errors.ts';
 import type { ObjectInfo, ProgramSpec } from './inspect.ts';
 
-/** What kind of program a file is expected to hold. */
+/** The type of program to choose from an object file. */
 export const ProgramType = {
   /** `SEC("xdp")` */
   XDP: 'xdp',
-  /** `SEC("tc")`, `SEC("tcx/…")`: the kernel's word is `sched_cls`. */
+  /** `SEC("tc")` and `SEC("tcx/…")`; the kernel calls the type `sched_cls`. */
   TC: 'tc',
   /** `SEC("cgroup_skb/…")` */
   CGROUP_SKB: 'cgroup_skb',
   /** `SEC("socket")` */
   SOCKET_FILTER: 'socket_filter',
-  /** `SEC("kprobe/…")`, and uprobes and USDT probes, which are of the same type. */
+  /** `SEC("kprobe/…")`, and uprobes and USDT probes, which have the same type. */
   KPROBE: 'kprobe',
-  /** `SEC("tp/…")`; not `SEC("tp_btf/…")`. */
+  /** `SEC("tp/…")`, but not `SEC("tp_btf/…")`. */
   TRACEPOINT: 'tracepoint',
   /** `SEC("raw_tp/…")` */
   RAW_TRACEPOINT: 'raw_tracepoint',
 } as const;
 export type ProgramType = (typeof ProgramType)[keyof typeof ProgramType];
 
-// The kernel's words for the types that ProgramType names otherwise.
+// The types whose name in ProgramType differs from the kernel's.
 const KERNEL_TYPES: Partial<Record<ProgramType, string>> = { tc: 'sched_cls' };
 
-/** The one program of a file that is meant. @internal */
+/** Finds the only program with this type and name. @internal */
 export function chooseProgram(
   place: string,
   info: ObjectInfo,
@@ -37,13 +37,13 @@ export function chooseProgram(
   if (only && more.length === 0) return only;
   const wanted = [type, name && `"${name}"`].filter(Boolean).join(' ');
   if (!only) {
-    throw new EbpfLoadError(`load ${place}: it holds no ${wanted || 'program'}`, {
+    throw new EbpfLoadError(`load ${place}: it has no ${wanted || 'program'}`, {
       code: 'ERR_EBPF_PROGRAM_TYPE',
       hint: `its programs: ${listed}`,
     });
   }
-  throw new EbpfLoadError(`load ${place}: ${fitting.length} programs fit: ${listed}`, {
+  throw new EbpfLoadError(`load ${place}: ${fitting.length} programs match: ${listed}`, {
     code: 'ERR_EBPF_AMBIGUOUS',
-    hint: 'name one with the option `program`',
+    hint: 'choose one with the option `program`',
   });
 }

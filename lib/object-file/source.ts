@@ -24,13 +24,14 @@ export interface SourceBytes {
   place: string;
 }
 
-// A FIFO would block in open(2) and a terminal would become ours: O_NONBLOCK and O_NOCTTY, then fstat decides.
+// A FIFO would block in open(2) and a terminal would become ours: O_NONBLOCK and O_NOCTTY, then fstat
+// decides.
 const FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
 
-// Not those of node:fs/promises: a worker that is terminated while its open() is under way leaves the descriptor open (seen
-// with Node 20: AfterOpenFileHandle in src/node_file.cc drops it), and those of fs.open() it closes. fs.close() gives the
-// descriptor up before the pool has closed it, and a worker that is terminated meanwhile takes it out of the pool's queue:
-// so that is done at once.
+// Not those of node:fs/promises: a worker that is terminated while its open() is under way leaves the
+// descriptor open (seen with Node 20: AfterOpenFileHandle in src/node_file.cc drops it), and those of
+// fs.open() it closes. fs.close() gives the descriptor up before the pool has closed it, and a worker that is
+// terminated meanwhile takes it out of the pool's queue: so that is done at once.
 const [open, fstat, read] = [promisify(fs.open), promisify(fs.fstat), promisify(fs.read)];
 
 /** Reads `source`, or throws EbpfValidationError with the one rule that it breaks. */
@@ -150,7 +151,8 @@ export function invalidObject(findings: readonly Finding[], cause?: unknown): Eb
 }
 
 /**
- * The paths of the object files in a folder, by name. Where a `programsDir` is set, the folder has to be in it.
+ * The paths of the object files in a folder, by name. Where a `programsDir` is set, the folder has to be in
+ * it.
  *
  * @throws EbpfError ENOENT, ENOTDIR, EACCES
  */

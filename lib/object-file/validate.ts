@@ -11,28 +11,31 @@ import { mapFindings, nameFindings } from './map-findings.ts';
 import { finding } from './rules.ts';
 import { DEFAULT_FILE_LIMIT, readSource, type Source, type SourceBytes } from './source.ts';
 
-/** What an object is held against. */
+/** Options of validate(). */
 export interface ValidateOptions {
-  /** Has the kernel's verifier judge each program: it is loaded alone, and nothing is left. Needs the privilege to load. */
+  /**
+   * Also load each program by itself and close it again, for the verdict of the kernel's verifier. Needs the
+   * privilege to load.
+   */
   dryRun?: boolean;
-  /** Those that are left out have their defaults. */
+  /** Limits that differ from the defaults. */
   limits?: Partial<ValidationLimits>;
   /**
-   * The kernel's BTF to hold CO-RE relocations against: a file. Default `/sys/kernel/btf/vmlinux`, where it can be read;
-   * then the BTF of its modules counts too.
+   * Path of the kernel BTF that CO-RE relocations are checked against. Default `/sys/kernel/btf/vmlinux` if
+   * it can be read, together with the BTF of the kernel's modules.
    */
   btf?: string;
 }
 
-/** What validate() found. */
+/** The result of validate(). */
 export interface ValidationReport {
-  /** No finding is an error. */
+  /** Whether no finding is an error. */
   ok: boolean;
-  /** Errors and warnings, those of the verifier last. */
+  /** The errors and warnings, with those of the verifier last. */
   findings: Finding[];
-  /** Absent where libbpf cannot open it. */
+  /** The contents of the object; absent if libbpf cannot open it. */
   object?: ObjectInfo;
-  /** With `dryRun`: a verdict for each program that was tried. */
+  /** A verdict for each program that was loaded; present with `dryRun`. */
   verifier?: VerifierVerdict[];
 }
 
@@ -47,12 +50,14 @@ const DEFAULT_LIMITS: ValidationLimits = {
 const RUNNING_KERNEL = '/sys/kernel/btf/vmlinux';
 
 /**
- * Every rule that an object file breaks, before any privilege is needed: its ELF sections and BTF, each instruction, licence,
- * maps, names, and its CO-RE relocations against a kernel's types. The work is done on the thread pool.
+ * Finds every rule that an object file breaks, without any privilege: in its ELF sections and BTF, its
+ * instructions, licence, maps and names, and in its CO-RE relocations against a kernel's types. Works on the
+ * thread pool.
  *
- * With `dryRun`, the verifier's own verdict and cost too; without the privilege for it, a finding says what is missing.
+ * `dryRun` adds the verifier's verdict and cost. If the process may not load programs, a finding names the
+ * missing capabilities.
  *
- * @throws TypeError where `source` is no source; what is wrong with a file is a finding
+ * @throws TypeError if `source` is not a path, a URL or bytes; faults of the file are findings
  * @example
  * const { ok, findings } = await validate('xdp_counter.bpf.o', { limits: { mapBytes: 2 ** 20 } });
  * if (!ok) for (const { place, message, remedy } of findings) console.error(place, message, remedy);
@@ -61,7 +66,7 @@ export async function validate(source: Source, options: ValidateOptions = {}): P
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   let read: SourceBytes;
   try {
-    // The caller may change the bytes while this waits, and each step must see the same.
+    // The caller may change the bytes while this waits, and every step must see the same bytes.
     const own = source instanceof Uint8Array ? new Uint8Array(source) : source;
     read = await readSource(own, limits.fileBytes);
   } catch (error) {
@@ -78,7 +83,7 @@ export async function validate(source: Source, options: ValidateOptions = {}): P
 
   const object = objectInfo(facts, read.bytes.byteLength);
   if (!options.dryRun) return report(findings, { object });
-  // libbpf would write outside its memory for some of what is wrong.
+  // Some faults make libbpf write outside its memory.
   const unsafe = checkLoadable(read.place, facts, object).some(({ rule }) => UNSAFE.has(rule));
   if (unsafe) return report(findings, { object, verifier: [] });
   const { verdicts, findings: refusals } = await dryRun(read, facts.programs);
@@ -89,7 +94,8 @@ function report(findings: Finding[], rest: Omit<ValidationReport, 'ok' | 'findin
   return { ok: findings.every(({ level }) => level !== 'error'), findings, ...rest };
 }
 
-// A FIFO would block the pool for ever. The running kernel's types are used where they can be had.
+// A FIFO would block a thread of the pool for ever. The running kernel's types are optional: no problem if
+// they cannot be read.
 async function kernelBtf(named: string | undefined): Promise<{ path?: string; problem?: string }> {
   const path = named ?? RUNNING_KERNEL;
   try {
@@ -115,7 +121,8 @@ function objectFindings(place: string, facts: NativeInspection, limits: Validati
       ...mapFindings(place, facts.maps, limits),
     );
   }
-  // libbpf stops at the first thing that it cannot read; where a rule has said it better, its words are no news.
+  // libbpf stops at the first fault. If another rule has described the fault, libbpf's own message adds
+  // nothing.
   const known = refusals.some(({ rule }) => rule !== 'object-open') || findings.some(isError);
   return [...refusals.filter(({ rule }) => !(known && rule === 'object-open')), ...findings];
 }
@@ -130,7 +137,7 @@ function programFindings(
   const sizes = programs.flatMap(({ name, section, instructions, tooManyFunctions }) => {
     const at = `${place}, section ${section}, program ${name}`;
     if (tooManyFunctions)
-      return [finding('program-functions', at, 'it calls more functions than the kernel takes, 256')];
+      return [finding('program-functions', at, 'it calls more than 256 functions, the kernel’s limit')];
     if (instructions <= limits.instructions) return [];
     return [
       finding('program-size', at, `${instructions} instructions, over the limit of ${limits.instructions}`),
@@ -139,14 +146,14 @@ function programFindings(
   return [...sizes, ...nameFindings(place, 'program', programs)];
 }
 
-/** What is wrong with an object by what libbpf tells of it. @internal */
+/** Findings from libbpf's view of the object. @internal */
 export function checkObject(place: string, object: ObjectInfo): Finding[] {
   const findings: Finding[] = [];
   if (object.programs.length === 0 && object.maps.length === 0)
     findings.push(finding('object-empty', place, 'no program and no map'));
   if (object.license === '' && object.programs.length > 0)
     findings.push(
-      finding('license-missing', place, 'no licence: the kernel takes it for one that is not GPL-compatible'),
+      finding('license-missing', place, 'no licence: the kernel treats it as not GPL-compatible'),
     );
   for (const { name, section, type } of object.programs) {
     if (type !== 'unspec') continue;
@@ -158,16 +165,17 @@ export function checkObject(place: string, object: ObjectInfo): Finding[] {
   return findings;
 }
 
-// libbpf 1.5 writes the second half of a 64-bit load where there is none (bpf_object__relocate_data), reads members
-// of a negative number (bpf_core_parse_spec), and follows calls down the stack (bpf_object__reloc_code).
+// libbpf 1.5 writes the second half of a 64-bit load even if it is missing (bpf_object__relocate_data), reads
+// members with a negative index (bpf_core_parse_spec), and follows calls recursively
+// (bpf_object__reloc_code).
 const UNSAFE: ReadonlySet<string> = new Set([
   'insn-ld-imm64',
-  'insn-more', // one of those may be among them
+  'insn-more', // the instructions left out may have one of these faults
   'core-invalid',
   'program-functions',
 ]);
 
-/** What keeps an object from being given to libbpf: the verifier judges the rest. @internal */
+/** Findings that keep an object from being given to libbpf. The verifier judges the rest. @internal */
 export function checkLoadable(place: string, facts: CompleteInspection, object: ObjectInfo): Finding[] {
   const calls = facts.programs
     .filter(({ tooManyFunctions }) => tooManyFunctions)
@@ -175,7 +183,7 @@ export function checkLoadable(place: string, facts: CompleteInspection, object: 
       finding(
         'program-functions',
         `${place}, program ${name}`,
-        'it calls more functions than the kernel takes, 256',
+        'it calls more than 256 functions, the kernel’s limit',
       ),
     );
   const unsafe = [...instructionFindings(place, facts), ...typeFindings(place, facts)].filter(({ rule }) =>

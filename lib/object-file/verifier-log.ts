@@ -1,8 +1,8 @@
-// What libbpf prints around the verifier's log, and what the log says.
+// Finds the verifier's logs in libbpf's messages and reads them.
 
 const VERIFIER_LOG = /^libbpf: prog '(.*?)': -- BEGIN PROG LOAD LOG --\n([\s\S]*?)-- END PROG LOAD LOG --$/;
 
-/** The verifier's logs among libbpf's lines, by program. */
+/** Returns the verifier's logs among libbpf's lines, by program name. */
 export function verifierLogs(log: readonly string[]): Map<string, string> {
   const logs = new Map<string, string>();
   for (const line of log) {
@@ -12,7 +12,7 @@ export function verifierLogs(log: readonly string[]): Map<string, string> {
   return logs;
 }
 
-/** The last line that is not the verifier's bookkeeping: it says what is wrong. */
+/** Returns the last line that is not a statistic: the verifier's reason for refusing the program. */
 export function verifierSummary(log: string): string | undefined {
   return log
     .split('\n')
@@ -23,15 +23,15 @@ export function verifierSummary(log: string): string | undefined {
 }
 
 export interface VerifierCost {
-  /** Instructions that the verifier walked. */
+  /** Number of instructions that the verifier processed. */
   processed: number;
-  /** The most states that it kept at once. */
+  /** Largest number of states that it kept at once. */
   peakStates: number;
-  /** Bytes of stack, of the program and of the functions that it calls together. */
+  /** Bytes of stack used by the program and the functions it calls. */
   stackDepth: number;
 }
 
-/** What the verifier's last lines count; 0 for what they do not have. */
+/** Reads the statistics at the end of the log; a number that is missing is 0. */
 export function verifierCost(log: string): VerifierCost {
   const costs = /^processed (\d+) insns .*?peak_states (\d+)/m.exec(log);
   const depths = /^stack depth ([\d+]+)$/m.exec(log)?.[1] ?? '0';
@@ -43,8 +43,8 @@ export function verifierCost(log: string): VerifierCost {
 }
 
 /**
- * The instruction and the source line that the verifier was at when it stopped, where the log has them: the latter needs
- * BTF, and its file and number Linux 6.10.
+ * Returns the instruction and source line at which the verifier stopped, if the log has them. The source line
+ * needs BTF, and its file name and line number Linux 6.10.
  */
 export function verifierPlace(log: string): { instruction?: number; source?: string; code?: string } {
   const place: { instruction?: number; source?: string; code?: string } = {};

@@ -18,14 +18,14 @@ test('the one program that fits is chosen', () => {
   expect(chooseProgram('one.o', inspect(compile(ONE)), 'xdp', undefined)).toMatchObject({ name: 'only' });
   expect(caught(() => chooseProgram('two.o', two(), undefined, undefined))).toMatchObject({
     code: 'ERR_EBPF_AMBIGUOUS',
-    message: `load two.o: 2 programs fit: ${first?.name} (${first?.type}), ${second?.name} (${second?.type})`,
+    message: `load two.o: 2 programs match: ${first?.name} (${first?.type}), ${second?.name} (${second?.type})`,
   });
 });
 
 test.each([
-  ['kprobe', undefined, 'it holds no kprobe'],
-  ['tc', 'only', 'it holds no tc "only"'],
-  [undefined, 'other', 'it holds no "other"'],
+  ['kprobe', undefined, 'it has no kprobe'],
+  ['tc', 'only', 'it has no tc "only"'],
+  [undefined, 'other', 'it has no "other"'],
 ] as const)('type %s and name %s fit none', (type, name, message) => {
   expect(caught(() => chooseProgram('one.o', inspect(compile(ONE)), type, name))).toMatchObject({
     code: 'ERR_EBPF_PROGRAM_TYPE',
@@ -38,7 +38,7 @@ test('an object of maps alone holds no program', () => {
   const map =
     'struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, int); __type(value, int); } m SEC(".maps");';
   expect(caught(() => chooseProgram('maps.o', inspect(compile(map)), undefined, undefined))).toMatchObject({
-    message: 'load maps.o: it holds no program',
+    message: 'load maps.o: it has no program',
     hint: 'its programs: none',
   });
 });
