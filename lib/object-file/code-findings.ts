@@ -39,7 +39,7 @@ export function instructionFindings(file: string, facts: NativeInspection): Find
     isRule(rule) ? [finding(rule, placeOf(file, place), defectWords(rule, value))] : [],
   );
   const more = facts.defectsLeftOut ?? 0;
-  if (more > 0) findings.push(finding('insn-more', file, `${more} more broken instructions`));
+  if (more > 0) findings.push(finding('insn-more', file, `${more} more faulty instructions`));
   return findings;
 }
 

@@ -11,56 +11,59 @@ import { encodeGlobals, type GlobalValue } from '../object-file/globals.ts';
 import type { ObjectInfo } from '../object-file/inspect.ts';
 import type { SourceBytes } from '../object-file/source.ts';
 
-/** What a load does otherwise for one map. */
+/** Options for one map of a load. */
 export interface MapLoadOptions {
-  /** Instead of the object's own. */
+  /** Maximum number of entries, in place of the object's. */
   maxEntries?: number;
-  /** A map, or the pin of one, to use in place of a new one. It has to have the same shape. */
+  /** A map, or the path of its pin, to use in place of a new one. It must have the same shape. */
   reuse?: BpfMap | string;
-  /** Where to pin it once the object is loaded: a path, or a name under `pinRoot`. */
+  /** Path at which to pin the map when the object is loaded, or a name under `pinRoot`. */
   pin?: string;
 }
 
-/** What a load does otherwise for one program. */
+/** Options for one program of a load. */
 export interface ProgramLoadOptions {
-  /** False leaves it out; true takes in one whose SEC() begins with `?`. */
+  /** False skips the program; true loads one whose SEC() begins with `?`. */
   load?: boolean;
-  /** The card that XDP mode `hw` runs it on. */
+  /** The network card to load the program for, to attach it in XDP mode `hw`. */
   device?: Iface;
-  /** The kernel function or tracepoint, for `fentry`, `fexit`, `tp_btf` and `lsm` programs whose SEC() names none. */
+  /**
+   * The kernel function or tracepoint of an `fentry`, `fexit`, `tp_btf` or `lsm` program whose SEC() names
+   * none.
+   */
   attachTarget?: string;
 }
 
-/** What a load does otherwise than the object says. */
+/** Options of loadObject(). */
 export interface LoadOptions {
   /**
-   * First values of global variables, by name: a number or a bigint that fits, a boolean for `bool`, bytes for arrays
-   * and structs. The verifier takes `const volatile` ones for constants.
+   * Initial values of global variables by name: a number or bigint that fits, a boolean for `bool`, bytes for
+   * an array or struct. The verifier treats `const volatile` variables as constants.
    */
   globals?: Record<string, GlobalValue>;
-  /** By name. */
+  /** Options of maps by name. */
   maps?: Record<string, MapLoadOptions>;
-  /** By name. */
+  /** Options of programs by name. */
   programs?: Record<string, ProgramLoadOptions>;
-  /** A file with the kernel's BTF, for kernels without /sys/kernel/btf/vmlinux. */
+  /** Path of a file with the kernel's BTF, for a kernel without /sys/kernel/btf/vmlinux. */
   btf?: string;
   /** Lines of a kernel configuration that take precedence over the kernel's own: `CONFIG_HZ=250`. */
   kconfig?: string;
-  /** The folder for maps that the object pins by name (LIBBPF_PIN_BY_NAME). Default /sys/fs/bpf. */
+  /** The folder for maps that the object file pins by name (LIBBPF_PIN_BY_NAME). Default /sys/fs/bpf. */
   pinRoot?: string;
-  /** A BPF file system that was mounted with delegation: its token stands in for capabilities (kernel 6.9). */
+  /** Path of a BPF file system mounted with delegation, whose token replaces capabilities (kernel 6.9). */
   tokenPath?: string;
-  /** Honoured before and after the kernel's work, not inside it. */
+  /** Cancels the load. It is checked before and after the kernel's work, which it cannot interrupt. */
   signal?: AbortSignal;
-  /** `always` keeps the log of programs that load, too. Default `on-error`. */
+  /** `always` also keeps the verifier's log of programs that load. Default `on-error`. */
   verifierLog?: 'on-error' | 'always';
 }
 
-/** A load, checked against the object: what native code needs, and what comes after it. */
+/** The options of a load, checked against the object, for native code and for the steps after it. */
 export interface LoadPlan {
   options: NativeLoadOptions;
   pins: { map: string; path: string }[];
-  /** Closes the maps that were opened for it. */
+  /** Closes the maps that were opened for the load. */
   release(): void;
 }
 
@@ -71,10 +74,10 @@ const MAP_MEMBERS = ['maxEntries', 'reuse', 'pin'];
 const PROGRAM_MEMBERS = ['load', 'device', 'attachTarget'];
 
 /**
- * Checks `options` against the object. Nothing is asked of the kernel but pins and interfaces that they name.
+ * Checks `options` against the object. Opens the pins and looks up the interfaces that they name.
  *
  * @throws EbpfLoadError `ERR_EBPF_NO_MAP`, `ERR_EBPF_NO_PROGRAM`, `ERR_EBPF_NO_GLOBAL` with the nearest names
- * @throws EbpfMapError `ERR_EBPF_MAP_SPEC` where a map to reuse has another shape
+ * @throws EbpfMapError `ERR_EBPF_MAP_SPEC` if a map to reuse has another shape
  */
 export function planLoad(read: SourceBytes, info: ObjectInfo, options: LoadOptions): LoadPlan {
   onlyMembers('the load options', options, LOAD_MEMBERS);
@@ -101,7 +104,7 @@ export function planLoad(read: SourceBytes, info: ObjectInfo, options: LoadOptio
   };
   try {
     const pins: LoadPlan['pins'] = [];
-    // Those of the object's sections have a dot in their names.
+    // The maps of sections have a dot in their names and are not included.
     const declared = info.maps.filter((map) => !map.name?.includes('.'));
     result.maps = Object.entries(options.maps ?? {}).map(([name, map]) => {
       const spec = named(read, 'map', declared, name);
@@ -113,7 +116,7 @@ export function planLoad(read: SourceBytes, info: ObjectInfo, options: LoadOptio
       const found = typeof reuse === 'string' ? BpfMap.fromPin(underRoot(reuse, options.pinRoot)) : reuse;
       if (found !== reuse) opened.push(found);
       const { type, keySize, valueSize, flags = 0 } = spec;
-      // 0: libbpf makes it the number of CPUs.
+      // For 0 entries libbpf uses the number of CPUs.
       const entries = maxEntries ?? spec.maxEntries;
       const shape = { type, keySize, valueSize, flags, ...(entries === 0 ? {} : { maxEntries: entries }) };
       checkShape(`load ${read.name}: reuse map ${found.name} as ${name}`, found, shape);
@@ -126,7 +129,7 @@ export function planLoad(read: SourceBytes, info: ObjectInfo, options: LoadOptio
   }
 }
 
-// libbpf looks at the file only when something is to be relocated: a misspelt path would pass until then.
+// libbpf opens the file only if there are relocations: a misspelt path would go unnoticed until then.
 function readable(read: SourceBytes, path: string): string {
   try {
     accessSync(path, constants.R_OK);
@@ -155,7 +158,7 @@ function named<T extends { name?: string }>(
   });
 }
 
-// A misspelt option that is ignored is a map of the wrong size.
+// A misspelt option must not be ignored: the map would have the wrong size.
 function onlyMembers(place: string, value: object, members: readonly string[]): void {
   const unknown = Object.keys(value).find((member) => !members.includes(member));
   if (unknown === undefined) return;

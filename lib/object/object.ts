@@ -30,20 +30,21 @@ import { verifierLogs, verifierPlace, verifierSummary } from '../object-file/ver
 import { BpfProgram } from '../program/program.ts';
 import { type LoadOptions, type LoadPlan, planLoad } from './load-options.ts';
 
-/** The maps and programs of an object; generated modules narrow it. */
+/** The maps and programs of an object. Generated modules narrow it. */
 export interface Schema {
-  /** By name. */
+  /** The maps by name. */
   maps: Record<string, BpfMap>;
-  /** By name. */
+  /** The programs by name. */
   programs: Record<string, BpfProgram>;
 }
 
 /**
- * Loads an object: creates its maps and has the verifier check its programs, on the thread pool. Nothing is attached.
+ * Loads an object file: creates its maps and loads its programs, which the verifier checks on the thread
+ * pool. Attaches nothing.
  *
- * @throws EbpfValidationError where the file is no loadable object; nothing was asked of the kernel
- * @throws EbpfLoadError where the kernel refuses, with the verifier's log
- * @throws EbpfPermissionError naming what the process lacks
+ * @throws EbpfValidationError if the file is not a loadable object, before any system call of bpf(2)
+ * @throws EbpfLoadError if the kernel refuses, with the verifier's log
+ * @throws EbpfPermissionError naming the capabilities that the process lacks
  * @example
  * using object = await loadObject(new URL('xdp_counter.bpf.o', import.meta.url));
  * using link = object.program('xdp_counter').attachXdp({ iface: 'lo', mode: 'skb' });
@@ -57,7 +58,7 @@ export async function loadObject<S extends Schema = Schema>(
   return loadBytes(read, checkedInfo(read), options);
 }
 
-/** loadObject() for scripts: blocks while the verifier works. */
+/** Does the same as loadObject(), but blocks while the verifier works. For scripts. */
 export function loadObjectSync<S extends Schema = Schema>(
   source: Source,
   options: LoadOptions = {},
@@ -121,15 +122,18 @@ function finish<S extends Schema>(
   }
 }
 
-/** A loaded object: its programs and maps, which live while it is open. */
+/** A loaded object. Its programs and maps are open as long as it is. */
 export class BpfObject<S extends Schema = Schema> implements Disposable {
-  /** The file's name up to the first dot; `object` for bytes; of what recover() found, its folder's name. */
+  /**
+   * The file's name up to the first dot; `object` if it was loaded from bytes; the folder's name if recover()
+   * found it.
+   */
   readonly name: string;
-  /** By name: those that were loaded. */
+  /** The programs that were loaded, by name. */
   readonly programs: Readonly<S['programs']>;
-  /** By name, those of its `.data`, `.rodata` and `.bss` sections included. */
+  /** The maps by name, including those of the `.data`, `.rodata` and `.bss` sections. */
   readonly maps: Readonly<S['maps']>;
-  /** Its global variables; each is read from the kernel when it is asked for. 8-byte integers are bigints. */
+  /** The global variables. Getting one reads it from the kernel; 8-byte integers are bigints. */
   readonly globals: Readonly<Record<string, GlobalValue>>;
   readonly #native: NativeObject;
   readonly #links = new Set<BpfLink>();
@@ -176,21 +180,30 @@ export class BpfObject<S extends Schema = Schema> implements Disposable {
     }
   }
 
-  /** @throws EbpfError `ERR_EBPF_NO_PROGRAM` with the nearest names */
+  /**
+   * Returns the program with this name.
+   *
+   * @throws EbpfError `ERR_EBPF_NO_PROGRAM`, with the nearest names
+   */
   program(name: string): BpfProgram {
     return this.#named('program', this.programs, name);
   }
 
-  /** @throws EbpfError `ERR_EBPF_NO_MAP` with the nearest names */
+  /**
+   * Returns the map with this name.
+   *
+   * @throws EbpfError `ERR_EBPF_NO_MAP`, with the nearest names
+   */
   map(name: string): BpfMap {
     return this.#named('map', this.maps, name);
   }
 
   /**
-   * Attaches each program whose SEC() says where and each struct_ops map, or none: one that fails takes back those
-   * before it. Programs that need an interface or a cgroup (xdp, tc, cgroup_skb) are left out, as libbpf does.
+   * Attaches each program whose SEC() names its target, and each struct_ops map. If one fails, those before
+   * it are detached again. Programs that need an interface or a cgroup (xdp, tc, cgroup_skb) are skipped, as
+   * in libbpf.
    *
-   * @throws what BpfProgram.attach() throws
+   * @throws the errors of BpfProgram.attach()
    * @example
    * const links = object.attachAll();
    */
@@ -212,7 +225,10 @@ export class BpfObject<S extends Schema = Schema> implements Disposable {
     });
   }
 
-  /** Closes its links, which detaches those that are not pinned, its programs and its maps. Idempotent. */
+  /**
+   * Closes the object's links, programs and maps. Links that are not pinned are detached. Closing twice is
+   * allowed.
+   */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -223,7 +239,7 @@ export class BpfObject<S extends Schema = Schema> implements Disposable {
     this.#native.close();
   }
 
-  /** close(), for `using`. */
+  /** Same as close(). */
   [Symbol.dispose](): void {
     this.close();
   }
@@ -242,7 +258,8 @@ function loadFailure(read: SourceBytes, info: ObjectInfo, error: unknown): unkno
     const unprivileged = info.programs.every((entry) => unprivilegedType(entry.type));
     return permissionFailure(read, missingCapabilities(['CAP_BPF', ...needed]), words, options, unprivileged);
   }
-  // Without CAP_PERFMON the verifier forbids what could tell a kernel address (kernel/bpf/verifier.c, allow_ptr_leaks).
+  // Without CAP_PERFMON the verifier forbids operations that could leak a kernel address
+  // (kernel/bpf/verifier.c, allow_ptr_leaks).
   if (options.code === 'EACCES' && /prohibited|leaks addr/.test(summary ?? '')) {
     const missing = missingCapabilities(['CAP_PERFMON']);
     if (missing.length > 0) return permissionFailure(read, missing, `${words}: ${summary}`, options);
@@ -289,7 +306,7 @@ function refusedProgram(log: readonly string[]): string | undefined {
   return log.map((line) => /^libbpf: prog '(.*?)': BPF program load failed/.exec(line)?.[1]).find(Boolean);
 }
 
-// libbpf's first complaint, where it is about a map or a relocation and not about a program.
+// Returns libbpf's first complaint about a map or a relocation.
 function mapFailure(log: readonly string[]): string | undefined {
   return log
     .find(
@@ -300,7 +317,7 @@ function mapFailure(log: readonly string[]): string | undefined {
     ?.replace(/^libbpf: /, '');
 }
 
-/** Attaches each of them, or none. */
+/** Attaches all of them, or none. */
 function attachAll(all: readonly { attach(): BpfLink }[]): BpfLink[] {
   const links: BpfLink[] = [];
   try {
