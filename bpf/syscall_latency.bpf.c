@@ -23,7 +23,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include "syscall_latency.h"
-#include "syscall_threads.h"
+#include "syscall_threads.bpf.h"
 
 #define TS_COMPAT 0x2       /* arch/x86/include/asm/thread_info.h */
 #define TIF_32BIT (1 << 22) /* arch/arm64/include/asm/thread_info.h */

@@ -17,24 +17,14 @@
  * Headers are read by bpf_skb_load_bytes(): a driver may leave any of them outside the linear part.
  */
 #include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/in.h>
-#include <linux/in6.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include "packet.bpf.h"
 #include "tc_classifier.h"
-#include "tc_flows.h"
+#include "tc_flows.bpf.h"
 
-#define ETH_P_QINQ_OLD 0x9100 /* outer tags before 802.1ad gave them 0x88a8 */
 #define VLAN_TAG 4
-#define MAX_VLAN_TAGS 2
-/* RFC 8200's order, with one of mobility, HIP and shim6 at its end, has seven. */
-#define MAX_EXTENSION_HEADERS 8
-
-#define IPPROTO_HIP 139
-#define IPPROTO_SHIM6 140
-
 #define UDP_HEADER 8
 #define SCTP_HEADER 12
 
@@ -44,43 +34,6 @@ const volatile __u32 rules;
 /* Whether any class has a mark. */
 const volatile __u32 marking;
 const volatile struct class_mark marks[TC_CLASSES];
-
-struct vlan_header {
-	__be16 tci;
-	__be16 type;
-};
-
-/* Own structs: see xdp_counter.bpf.c. */
-struct ipv4_header {
-	__u8 version_ihl;
-	__u8 tos;
-	__be16 length;
-	__be16 id;
-	__be16 fragment;
-	__u8 ttl;
-	__u8 protocol;
-	__be16 checksum;
-	__u8 source[4];
-	__u8 destination[4];
-};
-
-struct ipv6_header {
-	__u8 version_class;
-	__u8 class_flow[3];
-	__be16 length;
-	__u8 next_header;
-	__u8 hop_limit;
-	__u8 source[16];
-	__u8 destination[16];
-};
-
-/* Every kind is at least 8 bytes; offset_flags is the fragment header's. */
-struct extension_header {
-	__u8 next_header;
-	__u8 length;
-	__be16 offset_flags;
-	__be32 rest;
-};
 
 /* Class 0 ingress, class 0 egress, class 1 ingress, and so on. */
 struct {
@@ -104,12 +57,6 @@ struct packet {
 	int has_flow;
 	int later_fragment;
 };
-
-static __always_inline int is_vlan(__be16 type)
-{
-	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD) ||
-	       type == bpf_htons(ETH_P_QINQ_OLD);
-}
 
 static __always_inline int has_ports(__u8 protocol)
 {
@@ -135,30 +82,13 @@ static __always_inline void parse_ipv4(struct __sk_buff *skb, __u32 at, struct p
 	header_length = (ip.version_ihl & 0xf) * 4;
 	if (ip.version_ihl >> 4 != 4 || header_length < sizeof(ip) || at + header_length > skb->len)
 		return;
-	__builtin_memcpy(packet->key.source, ip.source, sizeof(ip.source));
-	__builtin_memcpy(packet->key.destination, ip.destination, sizeof(ip.destination));
+	__builtin_memcpy(packet->key.source, &ip.source, sizeof(ip.source));
+	__builtin_memcpy(packet->key.destination, &ip.destination, sizeof(ip.destination));
 	packet->key.protocol = ip.protocol;
 	packet->key.version = 4;
 	packet->later_fragment = (ip.fragment & bpf_htons(0x1fff)) != 0;
 	packet->transport = at + header_length;
 	packet->has_flow = 1;
-}
-
-static __always_inline int is_extension(__u8 next)
-{
-	switch (next) {
-	case IPPROTO_HOPOPTS:
-	case IPPROTO_ROUTING:
-	case IPPROTO_DSTOPTS:
-	case IPPROTO_MH:
-	case IPPROTO_HIP:
-	case IPPROTO_SHIM6:
-	case IPPROTO_FRAGMENT:
-	case IPPROTO_AH:
-		return 1;
-	default:
-		return 0;
-	}
 }
 
 static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 at, struct packet *packet)
@@ -178,12 +108,7 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 at, struct p
 
 		if (bpf_skb_load_bytes(skb, at, &ext, sizeof(ext)))
 			return;
-		if (next == IPPROTO_FRAGMENT)
-			length = 8;
-		else if (next == IPPROTO_AH)
-			length = (ext.length + 2) * 4;
-		else
-			length = (ext.length + 1) * 8;
+		length = extension_length(next, &ext);
 		if (at + length > skb->len)
 			return;
 		packet->later_fragment = next == IPPROTO_FRAGMENT && ext.offset_flags & bpf_htons(0xfff8);
@@ -195,8 +120,8 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 at, struct p
 	}
 	if (!packet->later_fragment && is_extension(next))
 		return;
-	__builtin_memcpy(packet->key.source, ip.source, sizeof(ip.source));
-	__builtin_memcpy(packet->key.destination, ip.destination, sizeof(ip.destination));
+	__builtin_memcpy(packet->key.source, &ip.source, sizeof(ip.source));
+	__builtin_memcpy(packet->key.destination, &ip.destination, sizeof(ip.destination));
 	packet->key.protocol = next;
 	packet->key.version = 6;
 	packet->transport = at;
@@ -205,7 +130,7 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 at, struct p
 
 /* The kernel keeps the outer tag beside the frame: on ingress always, on egress where the device puts it in.
  */
-static __always_inline __be16 parse_ethernet(struct __sk_buff *skb, __u32 *at)
+static __always_inline __be16 parse_tags(struct __sk_buff *skb, __u32 *at)
 {
 	struct vlan_header tag;
 	__be16 type;
@@ -235,12 +160,11 @@ static __always_inline __be16 parse_first_byte(struct __sk_buff *skb)
 /* What most packets are: their headers in a row, without options, in the linear part. No helper reads those.
  */
 struct plain_headers {
-	__u8 addresses[2 * ETH_ALEN];
-	__be16 type;
+	struct ethernet_header ethernet;
 	struct ipv4_header ip;
 	__be16 source_port;
 	__be16 destination_port;
-};
+} __attribute__((packed, aligned(2)));
 
 static __always_inline int parse_plain(struct __sk_buff *skb, struct packet *packet)
 {
@@ -248,11 +172,11 @@ static __always_inline int parse_plain(struct __sk_buff *skb, struct packet *pac
 
 	if (!ethernet || (void *)(headers + 1) > (void *)(long)skb->data_end)
 		return 0;
-	if (headers->type != bpf_htons(ETH_P_IP) || headers->ip.version_ihl != 0x45 ||
+	if (headers->ethernet.type != bpf_htons(ETH_P_IP) || headers->ip.version_ihl != 0x45 ||
 	    headers->ip.fragment & bpf_htons(0x1fff) || !has_ports(headers->ip.protocol))
 		return 0;
-	__builtin_memcpy(packet->key.source, headers->ip.source, 4);
-	__builtin_memcpy(packet->key.destination, headers->ip.destination, 4);
+	__builtin_memcpy(packet->key.source, &headers->ip.source, 4);
+	__builtin_memcpy(packet->key.destination, &headers->ip.destination, 4);
 	packet->key.source_port = headers->source_port;
 	packet->key.destination_port = headers->destination_port;
 	packet->key.protocol = headers->ip.protocol;
@@ -269,7 +193,7 @@ static __always_inline void parse(struct __sk_buff *skb, struct packet *packet)
 
 	if (parse_plain(skb, packet))
 		return;
-	type = ethernet ? parse_ethernet(skb, &at) : parse_first_byte(skb);
+	type = ethernet ? parse_tags(skb, &at) : parse_first_byte(skb);
 	if (type == bpf_htons(ETH_P_IP))
 		parse_ipv4(skb, at, packet);
 	else if (type == bpf_htons(ETH_P_IPV6))

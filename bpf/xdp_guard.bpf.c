@@ -7,44 +7,13 @@
  * CPUs, under a lock: a rate that each CPU kept for itself would be a multiple of what was asked for.
  */
 #include <linux/bpf.h>
-#include <linux/if_ether.h>
 #include <stdbool.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include "packet.bpf.h"
 #include "xdp_guard.h"
 
-#define ETH_P_QINQ_OLD 0x9100 /* outer tags before 802.1ad gave them 0x88a8 */
-#define MAX_VLAN_TAGS 2
 #define ADDRESS_BITS 128
-
-struct vlan_header {
-	__be16 tci;
-	__be16 type;
-};
-
-/* Up to the source address: linux/ip.h's bit-fields follow the machine that compiles. */
-struct ipv4_header {
-	__u8 version_ihl;
-	__u8 tos;
-	__be16 length;
-	__be16 id;
-	__be16 fragment;
-	__u8 ttl;
-	__u8 protocol;
-	__be16 checksum;
-	__u32 source;
-	__u32 destination;
-};
-
-struct ipv6_header {
-	__u8 version_class;
-	__u8 class_flow[3];
-	__be16 length;
-	__u8 next_header;
-	__u8 hop_limit;
-	__u32 source[4];
-	__u32 destination[4];
-};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -75,34 +44,14 @@ struct {
 	__type(value, struct guard_tally);
 } guard_totals SEC(".maps");
 
-static __always_inline bool is_vlan(__be16 type)
-{
-	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD) ||
-	       type == bpf_htons(ETH_P_QINQ_OLD);
-}
-
 /* Whether the frame has a source address that is whole. */
 static __always_inline bool find_source(const void *at, const void *end, struct guard_prefix *source)
 {
-	const struct ethhdr *ethernet = at;
 	__u32 *words = (__u32 *)source->address;
 	__be16 type;
 
-	if ((const void *)(ethernet + 1) > end)
+	if (!parse_ethernet(&at, end, &type))
 		return false;
-	type = ethernet->h_proto;
-	at = ethernet + 1;
-#pragma unroll
-	for (int tag = 0; tag < MAX_VLAN_TAGS; tag++) {
-		const struct vlan_header *vlan = at;
-
-		if (!is_vlan(type))
-			break;
-		if ((const void *)(vlan + 1) > end)
-			return false;
-		type = vlan->type;
-		at = vlan + 1;
-	}
 	if (type == bpf_htons(ETH_P_IP)) {
 		const struct ipv4_header *ip = at;
 

@@ -1,7 +1,7 @@
 import { endianness } from 'node:os';
 import type { BpfObject } from '../../lib/object/object.ts';
 
-// struct flow_set, struct flow and flow_seeds, as bpf/tc_flows.h has them without being told others.
+// struct flow_set, struct flow and flow_seeds, as bpf/tc_flows.bpf.h has them without being told others.
 const PLACES = 16;
 const FIRST_PLACE = 8;
 const FLOW_SIZE = 72;

@@ -3,8 +3,8 @@
  * Which call each thread is inside, and since when: in a hash by thread, and where that is possible in a lane
  * of the thread's own, which is found without a helper. Whose a lane is, the thread's `place` says.
  */
-#ifndef NODE_EBPF_SYSCALL_THREADS_H
-#define NODE_EBPF_SYSCALL_THREADS_H
+#ifndef NODE_EBPF_SYSCALL_THREADS_BPF_H
+#define NODE_EBPF_SYSCALL_THREADS_BPF_H
 
 #include <linux/bpf.h>
 #include <stdbool.h>

@@ -7,8 +7,8 @@
  * Who enters a flow holds the set's lock. Who finds one adds to it without: where it makes room for another
  * at that moment, on another CPU, the packet may be counted for that other one.
  */
-#ifndef NODE_EBPF_TC_FLOWS_H
-#define NODE_EBPF_TC_FLOWS_H
+#ifndef NODE_EBPF_TC_FLOWS_BPF_H
+#define NODE_EBPF_TC_FLOWS_BPF_H
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
