@@ -68,7 +68,7 @@ describe.each([
   ['docs/tracing.md', '', 1],
   ['docs/migrating.md', '', 2],
   ['docs/maps.md', '', 10],
-  ['docs/programs.md', '', 4],
+  ['docs/programs.md', '', 5],
   ['docs/metrics.md', '', 2],
   ['docs/control.md', '', 1],
   ['docs/errors.md', '', 1],
