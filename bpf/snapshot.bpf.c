@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Sums the counters of a map over CPUs, inside the kernel, into an array that user space has mapped: one
- * system call for a whole map (kernel 5.19). BPF_PROG_TEST_RUN runs it, and gets the number of rows.
+ * system call for a whole map (kernel 5.19). BPF_PROG_TEST_RUN runs it and returns the number of rows.
  *
  * At load, `source` is replaced by the map that is read, and `sums` gets the size of its rows: for a hash the
- * key, rounded up to 8 bytes, and then a __u64 for each field. All that is const volatile is known to the
- * verifier: of a loop over fields and CPUs nothing is left to find out at run time.
+ * key, rounded up to 8 bytes, and then a __u64 for each field. The verifier knows the values of all const
+ * volatile variables: loops over fields and CPUs have no tests of them left at run time.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -13,12 +13,12 @@
 
 #define no_unroll _Pragma("clang loop unroll(disable)")
 
-const volatile __u32 rows; /* of an array; of a hash, room for as many */
+const volatile __u32 rows; /* of an array; for a hash, the rows that there is room for */
 const volatile __u32 cpus; /* values in a slot */
 const volatile __u32 field_count;
 const volatile struct snapshot_field fields[SNAPSHOT_FIELDS];
 const volatile __u32 key_size; /* of a hash */
-/* Of up to PLAIN_FIELDS fields that are __u64 and follow one another: where the first is. */
+/* If all fields are __u64, adjacent and at most four: the offset of the first, and their number. */
 const volatile __u32 plain_offset;
 const volatile __u32 plain_count;
 
@@ -72,8 +72,8 @@ static __always_inline void add(__u64 *row, const void *value)
 }
 
 /*
- * Straight lines, for what most maps of counters hold: the verifier takes out the tests of what it knows, and
- * nothing is left but loads, additions and stores.
+ * Straight-line code for the values of most counter maps: the verifier removes the tests of constants, and
+ * only loads, additions and stores remain.
  */
 static __always_inline void copy_plain(__u64 *row, const void *value)
 {
@@ -120,8 +120,8 @@ static __always_inline void add_to(__u64 *row, const void *value)
 }
 
 /*
- * `value` is this CPU's, which is at hand; the others' are looked up, in a hash each by its key. The row is
- * memory of the kernel's own: sums kept in registers would go to the stack and back at each call.
+ * `value` is this CPU's; those of the other CPUs are looked up by key. Sums are kept in the row, in map
+ * memory: in registers they would be spilled to the stack at each call.
  */
 static __always_inline void fill_cpus(__u64 *row, const void *key, const void *value)
 {
@@ -133,14 +133,14 @@ static __always_inline void fill_cpus(__u64 *row, const void *key, const void *v
 		if (cpu == own)
 			continue;
 		value = bpf_map_lookup_percpu_elem(&source, key, cpu);
-		if (value) /* else it was deleted meanwhile */
+		if (value) /* otherwise it was deleted meanwhile */
 			add_to(row, value);
 	}
 }
 
 /*
- * What bpf_loop() costs for a call is half of what a plain row takes: it gets several rows for one. The
- * verifier walks the fields and CPUs of each, and of rows that are not plain that is many.
+ * A call by bpf_loop() costs half as much as a plain row, so each call does several rows. The verifier walks
+ * the fields and CPUs of each row, which are too many if the rows are not plain.
  */
 #define ROWS_AT_ONCE 4
 
@@ -189,7 +189,7 @@ static __always_inline __u64 *keyed_row(const void *key, __u32 *count)
 	__u32 index = *count, words = key_size / 8, rest = key_size % 8;
 	void *row = bpf_map_lookup_elem(&sums, &index);
 
-	*count = index + 1; /* beyond `rows` too: user space then makes room */
+	*count = index + 1; /* beyond `rows` too: user space then grows the map */
 	if (!row)
 		return 0;
 	no_unroll for (__u32 i = 0; i < words; i++)((__u64 *)row)[i] = ((const __u64 *)key)[i];

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * How long system calls take: a histogram of nanoseconds for each.
+ * Measures how long system calls take: a histogram of nanoseconds for each.
  *
- * A call begins where the kernel has taken it in, and ends where it is about to return to user space; what it
- * returns is not asked. One that a signal interrupts ends there, whatever becomes of it: where the kernel
- * restarts it (ERESTARTSYS and the like never reach user space), that is another call with a time of its own.
- * A thread that is killed inside a call returns from it first, within the kernel: that is counted too.
+ * A call begins when the kernel has taken it in, and ends when it is about to return to user space, whatever
+ * it returns. A signal that interrupts a call ends it: if the kernel restarts it (ERESTARTSYS and the like
+ * never reach user space), that is another call with its own time. A thread that is killed inside a call
+ * returns from it first, within the kernel: that is counted too.
  *
- * Calls by 32-bit programs (int 0x80, ia32, AArch32) have numbers of their own, which mean something else in
- * the table of 64-bit ones: they are not counted. Nor are those of x32, by the tracepoints; kprobes cannot
+ * Calls by 32-bit programs (int 0x80, ia32, AArch32) have other numbers, which mean something else in the
+ * table of 64-bit calls: they are not counted. The tracepoints do not count x32 calls either; kprobes cannot
  * tell them from 64-bit ones.
  *
- * Most of what the programs take are their two readings of the clock. Where every process is measured, a call
- * usually needs no other helper: what else helpers are asked for is on ways that few calls take.
+ * Most of the programs' time is their two readings of the clock. If every process is measured, a call usually
+ * needs no other helper: other helpers are called only on paths that few calls take.
  *
  * Two flavours do the same: two raw tracepoints that see every system call of the machine, or two probes for
- * each of those that are measured. Only one of them may be attached.
+ * each call that is measured. Only one of them may be attached.
  */
 #include <linux/bpf.h>
 #include <stdbool.h>
@@ -29,8 +29,8 @@
 #define TIF_32BIT (1 << 22) /* arch/arm64/include/asm/thread_info.h */
 
 /*
- * Of the kernel's own types only what is read: CO-RE finds where that is on the kernel which runs. libbpf's
- * headers have a pt_regs___arm64 of their own.
+ * The fields of the kernel's types that are read; CO-RE finds their offsets. The names have "of" because
+ * libbpf's headers define a pt_regs___arm64.
  */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -65,14 +65,14 @@ struct pt_regs___of_arm64 {
 
 #pragma clang attribute pop
 
-/* By a system call's number on this architecture: its row plus 1, or 0 for one that is not measured. */
+/* Indexed by a system call's number on this architecture: its row plus 1, or 0 if it is not measured. */
 const volatile __u8 rows[SYSCALL_NUMBERS];
 const volatile __u32 only_tgid; /* 0: every process */
 const volatile __u32 except_tgid;
-/* The PID namespace that those two are of; 0: the initial one. */
+/* The PID namespace of those two numbers; 0: the initial one. */
 const volatile __u64 pidns_dev;
 const volatile __u64 pidns_ino;
-const volatile bool in_cgroup; /* only what is in or below cgroups[0] */
+const volatile bool in_cgroup; /* only processes in or below cgroups[0] */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -88,7 +88,7 @@ struct {
 	__uint(value_size, 4);
 } cgroups SEC(".maps");
 
-/* As user space numbers it; 0 for a process that the namespace does not have. */
+/* The number in the PID namespace of user space; 0 for a process that is not in it. */
 static __always_inline __u32 current_tgid(void)
 {
 	struct bpf_pidns_info ids = {};
@@ -110,8 +110,9 @@ static __always_inline bool is_wanted(void)
 }
 
 /*
- * Whether the current thread's call is of 64 bits (the kernel's in_compat_syscall()). arm64 has no `status`;
- * a whole task is 32-bit there or is not. A task that the verifier knows is read by loads.
+ * Whether the current thread is in a 64-bit call (the opposite of the kernel's in_compat_syscall()). arm64
+ * has no `status`: there a task is 32-bit as a whole or not at all. A task with BTF type is read by plain
+ * loads.
  */
 static __always_inline bool in_native_call(void)
 {
@@ -133,10 +134,9 @@ static __always_inline bool in_native_call(void)
 }
 
 /*
- * The same from the registers alone, where they tell: the instruction SYSCALL leaves the address that it
- * returns to in rcx and the flags in r11. A 32-bit call has there what its caller had, and is taken for one
- * of 64 bits where that is done on purpose. After a tracer has changed them, or with FRED, it is the task
- * that tells.
+ * The same from the registers alone if they suffice: the instruction SYSCALL leaves its return address in rcx
+ * and the flags in r11. In a 32-bit call those registers hold what the caller had in them; a caller that sets
+ * them on purpose is taken for 64-bit. If a tracer has changed them, or with FRED, the task is asked.
  */
 static __always_inline bool is_native_call(const struct pt_regs *registers)
 {
@@ -148,17 +148,17 @@ static __always_inline bool is_native_call(const struct pt_regs *registers)
 }
 
 /*
- * A thread's registers in user space are at one address of its stack in the kernel, as long as it lives;
- * stacks begin at multiples of 16 KiB at least. To the verifier an address is a number once another is
- * subtracted, which may be any that stays the same: it is that of rows. From bit 56 on all bits of the
- * difference are equal.
+ * A thread's user-space registers are saved at one address of its kernel stack as long as it lives; stacks
+ * begin at multiples of 16 KiB at least. The verifier treats an address as a number once another address is
+ * subtracted; any constant one will do, here that of rows. From bit 56 on all bits of the difference are
+ * equal.
  */
-static __always_inline struct place place_of_registers(const struct pt_regs *registers)
+static __always_inline struct lane_key lane_key_of_registers(const struct pt_regs *registers)
 {
 	__u64 at = (__u64)registers;
 
 	asm volatile("%0 -= %1" : "+r"(at) : "r"(rows));
-	return (struct place){(at >> 14) % LANES, at >> 30 | 1U << 31};
+	return (struct lane_key){(at >> 14) % LANES, at >> 30 | 1U << 31};
 }
 
 static __always_inline __u32 slot_of(__u64 ns)
@@ -175,9 +175,9 @@ static __always_inline __u32 slot_of(__u64 ns)
 	return slot < LATENCY_SLOTS ? slot : LATENCY_SLOTS - 1;
 }
 
-static __always_inline void handle_exit(__u32 row, struct place place)
+static __always_inline void handle_exit(__u32 row, struct lane_key key)
 {
-	__u64 began = end_call(row, place), took;
+	__u64 began = end_call(row, key), took;
 	struct latency *latency;
 	__u32 slot;
 
@@ -189,8 +189,8 @@ static __always_inline void handle_exit(__u32 row, struct place place)
 		return;
 	slot = slot_of(took);
 	/*
-	 * A row per CPU, and of the programs only one adds to it, which the kernel does not run twice at once
-	 * on a CPU: plain additions lose nothing.
+	 * A row per CPU, only one program adds to it, and the kernel does not run that twice at once on a
+	 * CPU: plain additions lose nothing.
 	 */
 	if (slot < LATENCY_SLOTS)
 		latency->slots[slot]++;
@@ -198,7 +198,7 @@ static __always_inline void handle_exit(__u32 row, struct place place)
 	latency->sum_ns += took;
 }
 
-/* The row plus 1, or 0. x32's numbers have a bit above the table. */
+/* The row plus 1, or 0. x32 numbers have a bit set that puts them above the table. */
 static __always_inline __u32 row_of(__u64 number)
 {
 	return number < SYSCALL_NUMBERS ? rows[number] : 0;
@@ -210,7 +210,7 @@ int BPF_PROG(sys_enter, struct pt_regs *registers, long number)
 	__u32 row = row_of(number);
 
 	if (row && is_wanted() && is_native_call(registers))
-		begin_call(row - 1, place_of_registers(registers));
+		begin_call(row - 1, lane_key_of_registers(registers));
 	return 0;
 }
 
@@ -222,7 +222,7 @@ int BPF_PROG(sys_exit, struct pt_regs *registers)
 	__u32 row = row_of(bpf_core_field_exists(x86->orig_ax) ? x86->orig_ax : arm64->syscallno);
 
 	if (row)
-		handle_exit(row - 1, place_of_registers(registers));
+		handle_exit(row - 1, lane_key_of_registers(registers));
 	return 0;
 }
 
@@ -233,7 +233,7 @@ int process_exit(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* A thread that is not its process's first and calls execve() goes on under the number of the first. */
+/* A thread that calls execve() and is not the first of its process continues under the first one's number. */
 SEC("raw_tp/sched_process_exec")
 int process_exec(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -250,14 +250,14 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx)
 	int enter_##name(struct pt_regs *ctx)                                                                \
 	{                                                                                                    \
 		if (is_wanted() && in_native_call())                                                         \
-			begin_call(row, place_of_tid(bpf_get_current_pid_tgid()));                           \
+			begin_call(row, lane_key_of_tid(bpf_get_current_pid_tgid()));                        \
 		return 0;                                                                                    \
 	}                                                                                                    \
                                                                                                              \
 	SEC("?kretsyscall/" #name)                                                                           \
 	int exit_##name(struct pt_regs *ctx)                                                                 \
 	{                                                                                                    \
-		handle_exit(row, place_of_tid(bpf_get_current_pid_tgid()));                                  \
+		handle_exit(row, lane_key_of_tid(bpf_get_current_pid_tgid()));                               \
 		return 0;                                                                                    \
 	}
 

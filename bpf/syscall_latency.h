@@ -18,7 +18,7 @@ enum syscall_row {
 /* Above every number that a 64-bit system call has on any architecture. */
 #define SYSCALL_NUMBERS 512
 
-/* Slot i counts what took from 2^i ns up to 2^(i+1); the first begins at 0, the last (34 s) has no end. */
+/* Slot i: calls of 2^i ns up to, not including, 2^(i+1); the first begins at 0, the last (34 s) has no end. */
 #define LATENCY_SLOTS 36
 
 struct latency {
@@ -29,19 +29,19 @@ struct latency {
 
 /* The call that a thread is inside. */
 struct started_call {
-	__u64 ns; /* when it began; 0: the thread is inside none */
+	__u64 ns; /* when it began; 0: the thread is not inside a call */
 	__u32 row;
-	__u32 lane; /* of the thread, plus 1; 0: it has none */
+	__u32 lane; /* number of the thread's lane plus 1; 0: it has none */
 };
 
 /* A power of two. */
 #define LANES 65536
 
-/* The same, of the one thread that has the lane. */
+/* The call that the owner of the lane is inside. */
 struct lane {
 	__u64 ns;
 	__u32 row;
-	__u32 owner; /* by struct place; 0: nobody */
+	__u32 owner; /* of struct lane_key; 0: the lane is free */
 };
 
 /* Calls that began and were not counted. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Which call each thread is inside, and since when: in a hash by thread, and where that is possible in a lane
- * of the thread's own, which is found without a helper. Whose a lane is, the thread's `place` says.
+ * The call that each thread is inside, and when it began: in a hash by thread, and if possible in a lane of
+ * the thread, which is found without a helper. A thread's lane_key says which lane is its own.
  */
 #ifndef NODE_EBPF_SYSCALL_THREADS_BPF_H
 #define NODE_EBPF_SYSCALL_THREADS_BPF_H
@@ -12,8 +12,8 @@
 #include "syscall_latency.h"
 
 /*
- * By thread: tgid << 32 | tid, in the initial PID namespace. An entry stays until its thread exits: to make
- * and delete one for each call would take longer than all the rest.
+ * The key is tgid << 32 | tid, in the initial PID namespace. An entry stays until its thread exits: creating
+ * and deleting one for each call would take longer than everything else.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -23,8 +23,8 @@ struct {
 } started SEC(".maps");
 
 /*
- * Where a thread that is in `started` keeps its calls but for the first, if no other has that lane. To index
- * an array is a fifth of the time that a lookup in a hash takes.
+ * A thread in `started` keeps its calls here, except the first, if no other thread has the lane. Indexing an
+ * array takes a fifth of the time of a lookup in a hash.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -34,8 +34,8 @@ struct {
 } lanes SEC(".maps");
 
 /*
- * Whose a lane is. Only one insertion succeeds, on kernels without an atomic exchange too (before 5.12), and
- * the lock of its bucket orders what one owner and the next write to the lane.
+ * The owner of each lane. Only one insertion succeeds, even on kernels without an atomic exchange (before
+ * 5.12), and the lock of the hash bucket orders the writes of one owner before those of the next.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -60,15 +60,15 @@ static __always_inline void lose(bool had_room)
 		__sync_fetch_and_add(had_room ? &calls->no_return : &calls->no_room, 1);
 }
 
-/* Where the lane of a thread is, and what makes it that thread's: no other has both. */
-struct place {
+/* The lane of a thread, and the mark of its owner: no other thread has both. */
+struct lane_key {
 	__u32 index;
 	__u32 owner;
 };
 
-static __always_inline struct place place_of_tid(__u32 tid)
+static __always_inline struct lane_key lane_key_of_tid(__u32 tid)
 {
-	return (struct place){tid % LANES, tid};
+	return (struct lane_key){tid % LANES, tid};
 }
 
 static __always_inline struct lane *lane_at(__u32 index)
@@ -76,29 +76,29 @@ static __always_inline struct lane *lane_at(__u32 index)
 	return bpf_map_lookup_elem(&lanes, &index);
 }
 
-/* For the calls to come of a thread that is in `started`. */
-static __always_inline void take_lane(__u64 thread, struct place place, struct lane *lane)
+/* Takes a lane for the next calls of a thread in `started`. */
+static __always_inline void take_lane(__u64 thread, struct lane_key key, struct lane *lane)
 {
 	struct started_call *call = bpf_map_lookup_elem(&started, &thread);
 	__u32 tid = thread;
 
-	if (!call || bpf_map_update_elem(&lane_owners, &place.index, &tid, BPF_NOEXIST))
+	if (!call || bpf_map_update_elem(&lane_owners, &key.index, &tid, BPF_NOEXIST))
 		return;
-	call->lane = place.index + 1;
-	lane->owner = place.owner;
+	call->lane = key.index + 1;
+	lane->owner = key.owner;
 }
 
-static __always_inline void begin_call(__u32 row, struct place place)
+static __always_inline void begin_call(__u32 row, struct lane_key key)
 {
 	struct started_call *call, first = {.row = row};
-	struct lane *lane = lane_at(place.index);
+	struct lane *lane = lane_at(key.index);
 	__u64 thread, now;
 
 	if (!lane)
 		return;
 	now = bpf_ktime_get_ns();
-	if (lane->owner == place.owner) {
-		/* A thread is inside one call at a time: the end of the one before went by unseen. */
+	if (lane->owner == key.owner) {
+		/* A thread is inside one call at a time: the end of the previous one was not seen. */
 		if (lane->ns)
 			lose(true);
 		lane->row = row;
@@ -118,7 +118,7 @@ static __always_inline void begin_call(__u32 row, struct place place)
 	if (bpf_map_update_elem(&started, &thread, &first, BPF_ANY))
 		lose(false);
 	else
-		take_lane(thread, place, lane);
+		take_lane(thread, key, lane);
 }
 
 static __always_inline __u64 take_beginning(__u64 *ns, __u32 began_as, __u32 row)
@@ -132,22 +132,22 @@ static __always_inline __u64 take_beginning(__u64 *ns, __u32 began_as, __u32 row
 	return 0;
 }
 
-/* When the call began that ends now, or 0, where it is not one of `row` whose beginning was seen. */
-static __always_inline __u64 end_call(__u32 row, struct place place)
+/* Returns when the call that ends now began, or 0 if it is not of `row` or its beginning was not seen. */
+static __always_inline __u64 end_call(__u32 row, struct lane_key key)
 {
-	struct lane *lane = lane_at(place.index);
+	struct lane *lane = lane_at(key.index);
 	struct started_call *call;
 	__u64 thread;
 
-	if (lane && lane->owner == place.owner && lane->ns)
+	if (lane && lane->owner == key.owner && lane->ns)
 		return take_beginning(&lane->ns, lane->row, row);
-	/* Also the first call of a thread that has a lane by now. */
+	/* Also taken by the first call of a thread that has a lane by now. */
 	thread = bpf_get_current_pid_tgid();
 	call = bpf_map_lookup_elem(&started, &thread);
 	return call ? take_beginning(&call->ns, call->row, row) : 0;
 }
 
-/* A thread of both flavours that is gone; what it left would take the room of others for ever. */
+/* Removes a thread that is gone, for both flavours: its entries would take up room for ever. */
 static __always_inline void forget(__u64 thread)
 {
 	struct started_call *call = bpf_map_lookup_elem(&started, &thread);
@@ -156,7 +156,7 @@ static __always_inline void forget(__u64 thread)
 
 	if (!call)
 		return;
-	/* Kernels have a bounded number of kretprobes under way: more threads inside a call return unseen. */
+	/* The kernel limits kretprobe instances: of more threads inside a call, some ends are not seen. */
 	if (call->ns)
 		lose(true);
 	index = call->lane - 1;

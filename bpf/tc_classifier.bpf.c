@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Counts every packet that enters or leaves an interface, by class and by flow, and leaves it to whoever
- * comes next.
+ * Counts every packet that enters or leaves an interface, by class and by flow, and leaves the decision to
+ * the next program.
  *
- * Packets and bytes are those of the wire. What the kernel still carries as one and a card, or the driver's
- * software, cuts into segments (GSO), or what was merged on arrival (GRO), counts as its segments: each with
- * its own headers. Bytes are those from the Ethernet header on, FCS not; a VLAN tag that the kernel keeps
- * beside the frame is four of them.
+ * Packets and bytes are counted as on the wire. A packet that the kernel carries as one, and that a card or
+ * the driver's software cuts into segments (GSO), or that was merged on arrival (GRO), counts as its
+ * segments, each with its own headers. Bytes count from the Ethernet header on, without FCS; a VLAN tag that
+ * the kernel keeps beside the frame is four bytes.
  *
- * A packet has a flow when its headers up to and including the IP header are whole. For IPv6 the extension
+ * A packet has a flow if its headers up to and including the IP header are whole. For IPv6 the extension
  * headers belong to the IP header. The ports are the first four bytes behind it, for the protocols that have
- * ports; they are 0 where those bytes are not whole and in every later fragment, which has none. IP's own
- * length field and checksum are not judged. Everything else (ARP, a third VLAN tag, a chain above the bound,
- * a header that is cut off or contradicts itself) is in its class, OTHER, and in no flow.
+ * ports; they are 0 if those bytes are not whole, and in every later fragment, which has none. IP's own
+ * length field and checksum are not checked. Everything else (ARP, a third VLAN tag, an extension header
+ * chain longer than the bound, a header that is cut off or contradicts itself) is in class OTHER and has no
+ * flow.
  *
  * Headers are read by bpf_skb_load_bytes(): a driver may leave any of them outside the linear part.
  */
@@ -28,7 +29,7 @@
 #define UDP_HEADER 8
 #define SCTP_HEADER 12
 
-/* Of an interface without one (tun, WireGuard, IP tunnels, PPP) the packet begins with IP. */
+/* 0 for an interface without an Ethernet header (tun, WireGuard, IP tunnels, PPP): packets begin with IP. */
 const volatile __u32 ethernet = 1;
 const volatile __u32 rules;
 /* Whether any class has a mark. */
@@ -50,10 +51,10 @@ struct {
 	__type(value, __u32);
 } class_rules SEC(".maps");
 
-/* What a packet's headers say. */
+/* A packet's headers, as classes and flows need them. */
 struct packet {
 	struct flow_key key;
-	__u32 transport; /* where the header behind IP begins */
+	__u32 transport; /* offset of the header behind IP */
 	int has_flow;
 	int later_fragment;
 };
@@ -114,7 +115,7 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 at, struct p
 		packet->later_fragment = next == IPPROTO_FRAGMENT && ext.offset_flags & bpf_htons(0xfff8);
 		next = ext.next_header;
 		at += length;
-		/* Behind it comes data from the middle of the packet, no header. */
+		/* Data from the middle of the packet follows, not a header. */
 		if (packet->later_fragment)
 			break;
 	}
@@ -128,7 +129,8 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, __u32 at, struct p
 	packet->has_flow = 1;
 }
 
-/* The kernel keeps the outer tag beside the frame: on ingress always, on egress where the device puts it in.
+/*
+ * The kernel keeps the outer tag beside the frame: on ingress always, on egress if the device inserts it.
  */
 static __always_inline __be16 parse_tags(struct __sk_buff *skb, __u32 *at)
 {
@@ -157,7 +159,9 @@ static __always_inline __be16 parse_first_byte(struct __sk_buff *skb)
 	return version >> 4 == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 }
 
-/* What most packets are: their headers in a row, without options, in the linear part. No helper reads those.
+/*
+ * The headers of most packets: one after another, without options, in the linear part. Reading them takes no
+ * helper call.
  */
 struct plain_headers {
 	struct ethernet_header ethernet;
@@ -204,8 +208,8 @@ static __always_inline void parse(struct __sk_buff *skb, struct packet *packet)
 }
 
 /*
- * The bytes that every segment has at its front. Of a tunnel's the inner ones are not known: they count once,
- * as the kernel itself has it (net/core/dev.c, qdisc_pkt_len_init).
+ * The length of the headers that every segment repeats. The inner headers of a tunnel are not known: they
+ * count once, as in the kernel itself (net/core/dev.c, qdisc_pkt_len_init).
  */
 static __always_inline __u32 repeated(struct __sk_buff *skb, const struct packet *packet)
 {
@@ -237,7 +241,7 @@ static __always_inline struct class_tally on_the_wire(struct __sk_buff *skb, con
 	if (segments <= 1 && !size)
 		return wire;
 	headers = repeated(skb, packet);
-	/* Where a guest made it, nobody has counted the segments yet (SKB_GSO_DODGY). */
+	/* The segments of a packet from a guest have not been counted yet (SKB_GSO_DODGY). */
 	if (!segments && skb->len > headers)
 		segments = (skb->len - headers + size - 1) / size;
 	if (segments > 1) {
@@ -255,8 +259,7 @@ static __always_inline __u32 class_by_port(__u8 protocol, __be16 port)
 	return class ? *class : CLASS_OTHER;
 }
 
-/* The port that a packet goes to decides before the one that it comes from: answers are of their service's
- * class. */
+/* The destination port decides before the source port: answers are in the class of their service. */
 static __always_inline __u32 classify(const struct packet *packet)
 {
 	const struct flow_key *key = &packet->key;
@@ -273,11 +276,11 @@ static __always_inline void count_class(__u32 class, __u32 direction, const stru
 	__u32 row = class * TC_DIRECTIONS + direction;
 	struct class_tally *tally = bpf_map_lookup_elem(&classes, &row);
 
-	if (!tally) { /* a rule that names a class which is not there */
+	if (!tally) { /* a rule named a class that does not exist */
 		row = CLASS_OTHER * TC_DIRECTIONS + direction;
 		tally = bpf_map_lookup_elem(&classes, &row);
 	}
-	/* A row per CPU, and no softirq interrupts another on its CPU: plain additions lose nothing. */
+	/* A row per CPU, and softirqs of a CPU do not interrupt each other: plain additions lose nothing. */
 	if (tally) {
 		tally->packets += wire->packets;
 		tally->bytes += wire->bytes;
@@ -286,8 +289,7 @@ static __always_inline void count_class(__u32 class, __u32 direction, const stru
 
 static __always_inline void mark(struct __sk_buff *skb, __u32 class)
 {
-	/* Or the compiler compares one register and goes on with another, which has no bound to the verifier.
-	 */
+	/* Without this the compiler compares one register and uses another, without a bound. */
 	barrier_var(class);
 	class &= TC_CLASSES - 1;
 	if (marks[class].set)

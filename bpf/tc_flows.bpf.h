@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The flows of tc_classifier, in sets of 16: a hash says which set a flow is in, and where there its place is
- * unless another has it. A new flow takes a free place of its set, or that of the flow there which was quiet
- * longest. docs/decisions/0012 tells why this is no LRU hash of the kernel's.
+ * The flows of tc_classifier, in sets of 16: a hash selects the set of a flow, and its home place there,
+ * which it has unless another flow took it. A new flow takes a free place of its set, or the place of the
+ * flow there that was quiet longest. docs/decisions/0012 says why this is not the kernel's LRU hash.
  *
- * Who enters a flow holds the set's lock. Who finds one adds to it without: where it makes room for another
- * at that moment, on another CPU, the packet may be counted for that other one.
+ * A flow is entered under the set's lock. Packets are added to a flow without the lock: if another CPU evicts
+ * the flow at that moment, the packet may be counted for the flow that takes its place.
  */
 #ifndef NODE_EBPF_TC_FLOWS_BPF_H
 #define NODE_EBPF_TC_FLOWS_BPF_H
@@ -16,9 +16,9 @@
 
 #define KEY_WORDS (sizeof(struct flow_key) / sizeof(__u64))
 
-/* As many as `flows` and `flow_fills` have entries. */
+/* The number of entries of `flows` and `flow_fills`. */
 const volatile __u32 flow_sets = 8192;
-/* Odd. Loaded with random ones, or who sends packets could choose them for one set. */
+/* Odd multipliers, randomised at load: otherwise a sender could craft flows that all hash to one set. */
 const volatile __u64 flow_seeds[KEY_WORDS] = {
         0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9, 0x94d049bb133111eb, 0xd6e8feb86659fd93, 0xff51afd7ed558ccd,
 };
@@ -30,7 +30,7 @@ struct {
 	__type(value, struct flow_set);
 } flows SEC(".maps");
 
-/* How many flows are in a set: who looks for flows need not look at all of `flows`. */
+/* The number of flows in each set: a reader can skip the empty sets of `flows`. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -54,7 +54,7 @@ static __always_inline __u32 hash_flow(const struct flow_key *key)
 #pragma unroll
 	for (__u32 i = 0; i < KEY_WORDS; i++)
 		sum += (words[i] ^ words[i] >> 32) * flow_seeds[i];
-	/* Keys that count up have sums in a row. */
+	/* Consecutive keys have consecutive sums. */
 	return (sum ^ sum >> 32) * flow_seeds[0] >> 32;
 }
 
@@ -63,7 +63,7 @@ static __always_inline __u32 set_of(__u32 hash)
 	return (__u64)hash * flow_sets >> 32;
 }
 
-/* What leaves and arrives (lo, a bridge's port) is in two places that are next to each other. */
+/* A flow that leaves and arrives (lo, a bridge's port) has two home places next to each other. */
 static __always_inline __u32 home_of(__u32 hash, __u32 direction)
 {
 	return ((hash << 1) + direction) & (FLOW_PLACES - 1);
@@ -77,8 +77,7 @@ static __always_inline int is_flow(const struct flow *flow, const struct flow_ke
 }
 
 /*
- * The clock is read once in a tick of the kernel's (1 to 10 ms): to read it takes as long as to count a
- * packet.
+ * The clock is read once in a tick of the kernel (1 to 10 ms): reading it takes as long as counting a packet.
  */
 static __always_inline __u64 about_now(struct flow_account *account)
 {
@@ -102,7 +101,7 @@ static __always_inline void add_to_flow(struct flow *flow, const struct class_ta
 		shared->last_ns = now;
 }
 
-/* It is nobody's until its key is whole: the version is in the last word. */
+/* The place counts as free until its key is whole: the version is in the last word. */
 static __always_inline void set_flow(struct flow *flow, const struct flow_key *key,
                                      const struct class_tally *wire, __u64 now)
 {
@@ -119,7 +118,7 @@ static __always_inline void set_flow(struct flow *flow, const struct flow_key *k
 		to[i] = from[i];
 }
 
-/* In another place than its home. */
+/* Finds a flow that is not in its home place, and adds the packet to it. */
 static __always_inline int find_flow(struct flow_set *set, const struct flow_account *account)
 {
 	for (__u32 i = 0; i < FLOW_PLACES; i++) {
@@ -137,7 +136,7 @@ static __always_inline void enter_flow(struct flow_set *set, struct flow_account
 {
 	__u32 index = set_of(account->hash), home = home_of(account->hash, account->key.direction);
 	__u64 *fill = bpf_map_lookup_elem(&flow_fills, &index);
-	/* The lower bits say which place it is, counted from the home on. */
+	/* The lower bits are the number of the place, counted from the home on. */
 	__u64 now = bpf_ktime_get_ns(), quiet_since, first = -1;
 	struct flow *flow;
 	__u32 i;
@@ -148,7 +147,7 @@ static __always_inline void enter_flow(struct flow_set *set, struct flow_account
 	bpf_spin_lock(&set->lock);
 	for (i = 0; i < FLOW_PLACES; i++) {
 		flow = &set->places[i];
-		if (is_flow(flow, &account->key)) { /* another CPU was first */
+		if (is_flow(flow, &account->key)) { /* another CPU entered it first */
 			add_to_flow(flow, &account->wire, now);
 			bpf_spin_unlock(&set->lock);
 			return;
@@ -186,8 +185,8 @@ static __always_inline void count_flow(struct flow_key *key, __u32 direction, co
 		return;
 	}
 	/*
-	 * Read from a map these are the same to the verifier whatever packet it follows, so it goes once
-	 * through what comes now. No subprogram: 6.1's verifier finds fewer states alike where there is one.
+	 * Read back from a map, these values are the same to the verifier whatever path led here, so that it
+	 * walks the rest once. Not a subprogram: with one, 6.1's verifier prunes fewer states.
 	 */
 	account->hash = hash;
 	account->key = *key;

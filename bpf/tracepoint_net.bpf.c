@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Counts what the network stack hands to interfaces and gets from them, what it drops and why, and what
- * becomes of TCP sockets.
+ * Counts the packets that the network stack hands to interfaces and gets from them, the packets that it drops
+ * and why, and the state changes of TCP sockets.
  *
- * An sk_buff is a packet: one that GSO or GRO merged counts once, with its length as it is. That is what
- * software interfaces have in /proc/net/dev; a card's driver counts what is on the wire. What goes past the
- * stack (XDP, AF_XDP, packet sockets with PACKET_QDISC_BYPASS) passes no tracepoint.
+ * An sk_buff is a packet: one that GSO or GRO merged counts once, with its length as it is. Software
+ * interfaces count alike in /proc/net/dev; a card's driver counts what is on the wire. Packets that bypass
+ * the stack (XDP, AF_XDP, packet sockets with PACKET_QDISC_BYPASS) fire no tracepoint.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>
@@ -20,7 +20,7 @@
 #define NO_MAC_HEADER ((__u16)~0U)
 #define SKB_DST_PTRMASK ~1UL
 
-/* Of the kernel's structs, the fields that are read; CO-RE finds where they are. */
+/* The fields of the kernel's structs that are read; CO-RE finds their offsets. */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct ns_common {
@@ -77,14 +77,14 @@ enum skb_drop_reason {
 	SKB_NOT_DROPPED_YET, /* CO-RE compares the names of enums, not their members */
 };
 
-/* Their fields tell what arguments the tracepoints have. */
+/* Their fields show which arguments the tracepoints have. */
 struct trace_event_raw_kfree_skb {
 	enum skb_drop_reason reason; /* Linux 5.17 */
 	void *rx_sk;                 /* Linux 6.11 */
 };
 
 struct trace_event_raw_tcp_retransmit_skb {
-	int err; /* where it is absent, only what could be sent is traced */
+	int err; /* if absent, only segments that could be sent are traced */
 };
 
 #pragma clang attribute pop
@@ -103,7 +103,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, 512);
-	__type(key, __u32); /* enum skb_drop_reason; 0 where the kernel gives none */
+	__type(key, __u32); /* enum skb_drop_reason; 0 if the kernel gives none */
 	__type(value, __u64);
 } drops SEC(".maps");
 
@@ -121,7 +121,7 @@ struct {
 	__type(value, __u64);
 } net_counters SEC(".maps");
 
-/* Atomic: packets are dropped in process context too, where a softirq of the same CPU may come between. */
+/* Atomic: packets are dropped in process context too, where a softirq of the same CPU may interrupt. */
 static __always_inline void count(void *map, __u32 row)
 {
 	__u64 *counter = bpf_map_lookup_elem(map, &row);
@@ -130,8 +130,7 @@ static __always_inline void count(void *map, __u32 row)
 		__sync_fetch_and_add(counter, 1);
 }
 
-/* The value of a key, made where there is none; another CPU may make it first. NULL where there is no room.
- */
+/* Returns the value of a key, created if missing (another CPU may be first); NULL if there is no room. */
 static __always_inline void *lookup_or_make(void *map, const void *key, const void *zero)
 {
 	void *value = bpf_map_lookup_elem(map, key);
@@ -169,14 +168,13 @@ static __always_inline void count_packet(const struct net_device *dev, __u32 dir
 	tally->bytes += bytes;
 }
 
-/* The loopback driver counts what is behind its link-layer header (loopback_xmit), and Ethernet drivers all.
- */
+/* Ethernet drivers count the link-layer header, the loopback driver only what follows it (loopback_xmit). */
 static __always_inline bool counts_header(const struct net_device *dev)
 {
 	return !(dev->flags & IFF_LOOPBACK);
 }
 
-/* Fires after the driver, which may have freed the skb: its length is an argument. */
+/* Fires after the driver, which may have freed the skb: the length is an argument of the tracepoint. */
 SEC("tp_btf/net_dev_xmit")
 int BPF_PROG(net_dev_xmit, const struct sk_buff *skb, int rc, const struct net_device *dev,
              unsigned int length)
@@ -200,8 +198,8 @@ int BPF_PROG(netif_receive_skb, const struct sk_buff *skb)
 }
 
 /*
- * The device of an skb, or NULL. UDP's and TCP's queues and reassembly keep other things in its place: a
- * device is what its own name points back at.
+ * Returns the device of an skb, or NULL. UDP's and TCP's queues and reassembly keep other data in that field:
+ * it is a device if the device's name node points back at it.
  */
 static __always_inline const struct net_device *device_of(const struct sk_buff *skb)
 {
@@ -215,7 +213,7 @@ static __always_inline __u32 netns_of_device(const struct net_device *dev)
 	return BPF_CORE_READ(dev, nd_net.net, ns.inum);
 }
 
-/* Of small sockets (TIME_WAIT, requests) too: what is read is common to all. */
+/* Works for small sockets (TIME_WAIT, requests) too: the field is common to all. */
 static __always_inline __u32 netns_of_socket(const struct sock *sk)
 {
 	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
@@ -228,7 +226,7 @@ static __always_inline __u32 netns_of_route(const struct sk_buff *skb)
 	return BPF_CORE_READ((const struct dst_entry *)dst, dev, nd_net.net, ns.inum);
 }
 
-/* Where a packet was when it was dropped, by what it still bears; 0 for a packet that bears nothing. */
+/* The namespace of a dropped packet, from what it still carries; 0 if nothing names one. */
 static __always_inline __u32 netns_of_drop(const __u64 *ctx, const struct net_device *dev)
 {
 	const struct sk_buff *skb = (const struct sk_buff *)ctx[0];
@@ -249,7 +247,7 @@ static __always_inline __u32 netns_of_drop(const __u64 *ctx, const struct net_de
 	return netns;
 }
 
-/* Not by BPF_PROG: it reads every argument, and kernels have two, three or four. */
+/* Without BPF_PROG, which reads every argument: kernels have two, three or four. */
 SEC("tp_btf/kfree_skb")
 int kfree_skb(__u64 *ctx)
 {
@@ -294,7 +292,7 @@ int tcp_retransmit_skb(__u64 *ctx)
 	return 0;
 }
 
-/* For MPTCP, SCTP and DCCP as well, whose states are others. */
+/* Fires for MPTCP, SCTP and DCCP as well, whose states differ. */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(inet_sock_set_state, const struct sock *sk, int old_state, int new_state)
 {

@@ -17,7 +17,7 @@ struct net_dev_key {
 
 struct net_dev_tally {
 	__u64 packets;
-	__u64 bytes; /* link-layer header included (on lo not), FCS not */
+	__u64 bytes; /* with the link-layer header (except on lo), without FCS */
 };
 
 /* The kernel's TCP states are 1 to 13; a row of tcp_states is old × this + new. */
@@ -27,9 +27,9 @@ struct net_dev_tally {
 /* The rows of net_counters. */
 enum net_counter {
 	NET_RETRANSMITS,
-	NET_LOST_PACKETS, /* net_dev_stats had no room for their interface */
-	NET_LOST_DROPS,   /* drops had no room for their reason */
-	NET_STRAY_DROPS,  /* bore nothing that names a namespace */
+	NET_LOST_PACKETS, /* packets: net_dev_stats had no room for their interface */
+	NET_LOST_DROPS,   /* dropped packets: drops had no room for their reason */
+	NET_STRAY_DROPS,  /* dropped packets that carry nothing that names a namespace */
 	NET_COUNTERS,
 };
 

@@ -2,14 +2,14 @@
 /*
  * Counts every frame that an interface receives, by protocol, and passes it on.
  *
- * A frame is TCP, UDP or ICMP when the headers up to and including the IP header are whole in the frame and
+ * A frame is TCP, UDP or ICMP if the headers up to and including the IP header are whole in the frame and
  * the IP header names that protocol. For IPv6 the extension headers belong to the IP header: each one that is
- * walked must be whole. Nothing of the TCP, UDP or ICMP header itself is read: a frame that ends right behind
- * the IP header, a first fragment and every later fragment count alike. IP's own length field, checksum and
- * TTL are not judged either (segments merged by the kernel carry a length of 0): what is counted is what
- * arrived, not what the stack will accept. Everything else is OTHER: ARP, 802.3/LLC, ESP, AH over IPv4,
- * tunnels, ICMP's number in the other IP version, a third VLAN tag, an extension header chain above the
- * bound, a header that is cut off or contradicts itself.
+ * walked must be whole. The TCP, UDP or ICMP header itself is not read: a frame that ends right behind the IP
+ * header, a first fragment and every later fragment count alike. IP's own length field, checksum and TTL are
+ * not checked either (segments merged by the kernel carry a length of 0): the count is of what arrived, not
+ * of what the stack will accept. Everything else is OTHER: ARP, 802.3/LLC, ESP, AH over IPv4, tunnels, the
+ * ICMP number of the other IP version, a third VLAN tag, an extension header chain longer than the bound, a
+ * header that is cut off or contradicts itself.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -111,7 +111,7 @@ int xdp_counter(struct xdp_md *ctx)
 	__u32 class = classify(data, end);
 	struct packet_tally *tally = bpf_map_lookup_elem(&packet_counters, &class);
 
-	/* A row per CPU, and no softirq interrupts another on its CPU: plain additions lose nothing. */
+	/* A row per CPU, and softirqs of a CPU do not interrupt each other: plain additions lose nothing. */
 	if (tally) {
 		tally->packets++;
 		tally->bytes += end - data;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Drops what comes from listed sources, or what of it is above a rate, and passes everything else.
+ * Drops frames from listed sources, or those of them above a rate, and passes everything else.
  *
- * The longest prefix that a frame's source address is in decides: drop, or a token bucket. Frames that are
- * not IP, whose IP header is cut off, or that have more than two VLAN tags, pass. A bucket is one for all
- * CPUs, under a lock: a rate that each CPU kept for itself would be a multiple of what was asked for.
+ * The longest prefix that contains a frame's source address decides: drop, or a token bucket. Frames that are
+ * not IP, whose IP header is cut off, or that have more than two VLAN tags, pass. All CPUs share a bucket,
+ * under a lock: with a bucket for each CPU the rate would be a multiple of the one that was set.
  */
 #include <linux/bpf.h>
 #include <stdbool.h>
@@ -44,7 +44,7 @@ struct {
 	__type(value, struct guard_tally);
 } guard_totals SEC(".maps");
 
-/* Whether the frame has a source address that is whole. */
+/* Returns false if the frame has no IP source address, or one that is cut off. */
 static __always_inline bool find_source(const void *at, const void *end, struct guard_prefix *source)
 {
 	__u32 *words = (__u32 *)source->address;
@@ -91,7 +91,7 @@ static __always_inline bool take_token(struct guard_rule *rule)
 	return pass;
 }
 
-/* Rows are a CPU's own, and XDP does not interrupt itself there: plain additions lose nothing. */
+/* A row per CPU, and XDP does not interrupt itself on one CPU: plain additions lose nothing. */
 static __always_inline void count(struct guard_tally *tally, __u64 bytes)
 {
 	tally->packets++;
@@ -107,8 +107,8 @@ static __always_inline bool is_allowed(const void *at, const void *end)
 	bool pass;
 
 	/*
-	 * By hand: an initialiser is a constant in a .rodata without variables, and 5.10 takes no BTF that
-	 * has one.
+	 * An initialiser would be a constant in a .rodata section without variables, and kernel 5.10 refuses
+	 * BTF with such a section.
 	 */
 	__builtin_memset(&source, 0, sizeof(source));
 	source.length = ADDRESS_BITS;

@@ -12,7 +12,7 @@ enum guard_verdict {
 	GUARD_VERDICTS,
 };
 
-/* Of sources: a prefix of an IPv6 address, IPv4 as ::ffff:a.b.c.d. */
+/* A prefix of source addresses: IPv6, or IPv4 as ::ffff:a.b.c.d. */
 struct guard_prefix {
 	__u32 length; /* bits */
 	__u8 address[16];
@@ -24,19 +24,19 @@ struct guard_tally {
 	__u64 bytes;
 };
 
-/* What a rule did, a row for each CPU. */
+/* What a rule passed and dropped, on one CPU. */
 struct guard_counts {
 	struct guard_tally passed;
 	struct guard_tally dropped;
 };
 
-/* A token bucket that counts in time: a packet moves `full_at` on by what it takes to refill one token. */
+/* A token bucket that counts in time: a packet moves `full_at` on by the refill time of one token. */
 struct guard_rule {
 	struct bpf_spin_lock lock;
 	__u32 pad;
-	__u64 full_at;     /* when the bucket is full again, by the monotonic clock */
+	__u64 full_at;     /* when the bucket is full again, on the monotonic clock */
 	__u64 interval_ns; /* between packets; 0: every packet is dropped */
-	__u64 depth_ns;    /* how far ahead of now full_at may be for a packet to pass: burst - 1 intervals */
+	__u64 depth_ns; /* a packet passes if full_at is at most this far ahead of now: burst - 1 intervals */
 };
 
 #endif

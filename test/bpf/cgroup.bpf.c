@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Counts what the sockets of a cgroup get and send, their connects, and lets everything pass. */
+/* Counts the packets that the sockets of a cgroup receive and send, and their connects; everything passes. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

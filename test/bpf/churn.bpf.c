@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Inserts and deletes keys above 1,000,000 in maps that user space reads meanwhile, some at each system call
- * of the thread "churner". */
+/*
+ * Inserts and deletes keys above 1,000,000 in maps that user space reads meanwhile, some at each system call
+ * of the thread "churner".
+ */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -9,7 +11,7 @@
 /* "churner" */
 #define CHURNER 0x0072656e72756863ULL
 
-/* Both halves of a row that is whole are the same, but for a row that is being written. */
+/* Both halves are the same, except in a row that is being written. */
 struct row {
 	__u64 key;
 	__u64 copy;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* A TCP congestion control that does as little as the kernel allows, and counts the connections that take it.
- */
+/* A TCP congestion control that does as little as the kernel allows, and counts the connections using it. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>

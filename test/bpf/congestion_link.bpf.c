@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* With a link (kernel 6.4): a TCP congestion control that does as little as the kernel allows, and counts the
- * connections that take it. */
+/* congestion.bpf.c with a link (kernel 6.4). */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Writes each key and value of a map. */
+/* Iterates over a map and writes each key and value. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

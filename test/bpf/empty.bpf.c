@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Do nothing, where the bundled programs are: what the kernel says that a run of one takes is what its own
- * clock and the way there take (bench/overhead-process.js). */
+/*
+ * Programs that do nothing, attached where the bundled programs are: the run time that the kernel reports for
+ * them is that of its own clock and of the way there (bench/overhead-process.js).
+ */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>

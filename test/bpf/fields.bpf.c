@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Maps whose values have integers of every size, in all places where BTF can have them. */
+/* Maps whose values have integers of every size, everywhere that BTF can have them. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

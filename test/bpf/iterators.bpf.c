@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Writes the number of each task; and one that writes nothing. */
+/* Two iterators over tasks: one writes the number of each process, the other nothing. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Returns what the kernel configuration says. */
+/* Returns the value of an option of the kernel configuration. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Changes every word of a value under its lock: who copies the value under it sees them all alike. */
+/* Changes every word of a value under its lock: in a copy under the lock all are the same. */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>

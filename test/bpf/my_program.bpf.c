@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The program that the documents' examples are about: it counts packets by their length. */
+/* The program of the examples in the documentation: counts packets by length. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

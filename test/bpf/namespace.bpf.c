@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Programs of a network namespace: each counts what it is asked about, and decides nothing. */
+/* Programs of a network namespace: each counts its runs and decides nothing. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Values whose size is no multiple of 8. The kernel hands out per-CPU values in slots of roundup(size, 8)
+ * Values whose size is not a multiple of 8. The kernel hands out per-CPU values in slots of roundup(size, 8)
  * bytes; a reader that takes the size itself for the stride sees CPU 0 right and every other CPU shifted.
  * Each run writes, on its CPU:
  *

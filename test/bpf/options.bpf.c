@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* What a load can be told: variables of every kind, the size of a map, the target of a program. */
+/* For the options of a load: variables of every kind, the size of a map, the target of a program. */
 #include <linux/bpf.h>
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>
@@ -31,7 +31,7 @@ struct {
 	__type(value, __u64);
 } table SEC(".maps");
 
-/* Of table's shape, under another name. */
+/* The shape of `table` under another name. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16);

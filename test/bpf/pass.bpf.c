@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Somebody else's XDP program: passes every frame and counts it. */
+/* An XDP program of another owner: passes and counts every frame. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

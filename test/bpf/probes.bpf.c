@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Probes of the kernel and of programs: each counts in a row of its own, for one process where one is named.
- * Those of SEC("?…") are for kernels that have what they ask for.
+ * Probes of the kernel and of user programs: each counts in its own row, for one process if `process` is set.
+ * Those with SEC("?…") are for kernels that support them.
  */
 #include <linux/bpf.h>
 #include <linux/ptrace.h>
@@ -98,7 +98,7 @@ int on_uprobe(void *ctx)
 	return add(11, 1);
 }
 
-/* The test's program lies here, in a mount namespace of its own. */
+/* The test puts its program here, in a private mount namespace. */
 SEC("uprobe//tmp/node-ebpf-probed/probed:first")
 int by_uprobe(void *ctx)
 {

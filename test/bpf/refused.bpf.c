@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The verifier refuses this: it reads the frame without asking whether the frame is that long. */
+/* The verifier refuses this program: it reads the frame without checking its length. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

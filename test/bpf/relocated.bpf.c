@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Returns whether the kernel's types, as the loader has them, know a task's pid. */
+/* Returns whether task_struct has a pid in the BTF that the loader relocates against. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Counts its samples by CPU, and those of one process. */
+/* Counts samples by CPU, and those of one process. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* A map that whoever loads this shares with whoever loaded it before, by its name in the BPF file system. */
+/* A map that all loads of this object share, by its name in the BPF file system. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

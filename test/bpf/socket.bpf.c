@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* On a socket: one counts every packet and keeps it, the other keeps none. */
+/* Two socket filters: one counts and keeps every packet, the other drops all. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

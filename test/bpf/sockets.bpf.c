@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Puts a cgroup's connected sockets into a map, and counts what they send and receive. */
+/* Puts the connected sockets of a cgroup into a map, and counts the bytes that they send and receive. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

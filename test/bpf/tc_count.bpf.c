@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Counts every frame and decides nothing: TC_ACT_UNSPEC (TCX_NEXT) leaves it to whoever comes next. */
+/* Counts every frame and decides nothing: TC_ACT_UNSPEC (TCX_NEXT) leaves that to the next program. */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Programs whose SEC() says where they go, one that says only what it is, and one for kernels with kprobes.
- * Each counts in a row of its own.
+ * Programs whose SEC() names their target, one whose SEC() names only its type, and two for kernels with
+ * kprobes. Each counts in its own row.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Not an XDP program: a loader that was told XDP has to refuse it before it loads anything. */
+/* Not an XDP program: a loader that expects XDP must refuse it before loading anything. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Programs that are attached where the kernel's BTF says a function is; each counts, for one process, and
- * changes nothing. */
+/* Programs that attach to functions by the kernel's BTF; each counts for one process and changes nothing. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
@@ -35,7 +34,7 @@ int by_fexit(void *ctx)
 	return add(1);
 }
 
-/* One of those whose result may be changed: ALLOW_ERROR_INJECTION and security_*. */
+/* A function whose result may be changed: ALLOW_ERROR_INJECTION and security_*. */
 SEC("?fmod_ret/security_file_open")
 int by_fmod_ret(void *ctx)
 {

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/*
- * Two XDP programs in one object: whoever loads it has to say which one is meant. Each counts in a row of its
- * own.
- */
+/* Two XDP programs in one object: the caller must name one. Each counts in its own row. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Adds up the first argument of a probe that a program's author put in. */
+/* Adds up the first argument of a USDT probe. */
 #include <linux/bpf.h>
 #include <linux/ptrace.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include <stdbool.h>
-/* libbpf's header was not written for -Wextra. */
+/* libbpf's header warns with -Wextra. */
 #pragma clang diagnostic ignored "-Wsign-compare"
 #include <bpf/usdt.bpf.h>
 
