@@ -18,7 +18,7 @@ enum syscall_row {
 /* Above every number that a 64-bit system call has on any architecture. */
 #define SYSCALL_NUMBERS 512
 
-/* Slot i: calls of 2^i ns up to, not including, 2^(i+1); the first begins at 0, the last (34 s) has no end. */
+/* Slot i: at least 2^i ns and less than 2^(i+1). The first begins at 0, the last (34 s) has no end. */
 #define LATENCY_SLOTS 36
 
 struct latency {
