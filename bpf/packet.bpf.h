@@ -22,7 +22,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define MAX_VLAN_TAGS 2
-/* RFC 8200's order, with one of mobility, HIP and shim6 at its end, has seven. */
+/* The order of RFC 8200 has seven, with one of mobility, HIP and shim6 at its end. */
 #define MAX_EXTENSION_HEADERS 8
 
 #define IPPROTO_HIP 139
@@ -63,7 +63,7 @@ struct ipv6_header {
 	__be32 destination[4];
 };
 
-/* Every kind is at least 8 bytes; offset_flags is the fragment header's. */
+/* Every extension header has at least 8 bytes; offset_flags is a member of the fragment header. */
 struct extension_header {
 	__u8 next_header;
 	__u8 length;
@@ -78,9 +78,8 @@ static __always_inline bool is_vlan(__be16 type)
 }
 
 /*
- * Moves `*at` from the Ethernet header to the header behind it and behind at most MAX_VLAN_TAGS tags, and
- * sets
- * `*type` to that header's EtherType. Returns false if the frame ends before that.
+ * Moves `*at` from the Ethernet header to the header behind it and at most MAX_VLAN_TAGS tags, and sets
+ * `*type` to the EtherType of that header. Returns false if the frame ends before it.
  */
 static __always_inline bool parse_ethernet(const void **at, const void *end, __be16 *type)
 {
@@ -118,7 +117,7 @@ static __always_inline bool is_extension(__u8 next)
 	}
 }
 
-/* In bytes. */
+/* The length of an extension header in bytes. */
 static __always_inline __u32 extension_length(__u8 kind, const struct extension_header *header)
 {
 	if (kind == IPPROTO_FRAGMENT)
