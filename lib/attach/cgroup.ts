@@ -58,7 +58,7 @@ export function checkCgroupProgram(
 
 /** The public error of an attach to a cgroup that failed. */
 export function cgroupFailure(what: string, program: string, path: string, error: unknown): EbpfError {
-  const { words, log: _, ...options } = describeFailure(error, `program ${program}`);
+  const { words, options } = describeFailure(error, `program ${program}`);
   const message = `${what}: ${words}`;
   switch (options.code) {
     case 'ENOENT':

@@ -112,7 +112,7 @@ export function attachFailure(
   error: unknown,
   needed: readonly Capability[] = ['CAP_BPF', 'CAP_PERFMON'],
 ): EbpfError {
-  const { words, log, ...options } = describeFailure(error, `program ${program}`);
+  const { words, log, options } = describeFailure(error, `program ${program}`);
   const message = `${what}: ${words}`;
   switch (options.code) {
     case 'EPERM':

@@ -50,14 +50,18 @@ function iteratorFailure(
   target: string,
   error: unknown,
 ) {
-  const { words, log: _, ...rest } = describeFailure(error, `program ${program.name}`);
-  const refuse = (hint: string) => new EbpfAttachError(`${what}: ${words}`, { ...rest, target, hint });
-  switch (rest.code) {
+  const { words, options } = describeFailure(error, `program ${program.name}`);
+  const refuse = (hint: string) => new EbpfAttachError(`${what}: ${words}`, { ...options, target, hint });
+  switch (options.code) {
     case 'EBADF': // kernel/bpf/map_iter.c, bpf_iter_attach_map
       return refuse('it iterates the elements of a map: pass map');
     case 'EINVAL':
       if (kernelBefore('5.8')) {
-        return new EbpfNotSupportedError(`${what}: ${words}`, { ...rest, feature: 'iter', minKernel: '5.8' });
+        return new EbpfNotSupportedError(`${what}: ${words}`, {
+          ...options,
+          feature: 'iter',
+          minKernel: '5.8',
+        });
       }
       return refuse(
         map === undefined
@@ -130,7 +134,7 @@ export class BpfIterator implements AsyncIterableIterator<Bytes>, AsyncDisposabl
       return { done: true, value: undefined };
     } catch (error) {
       this.close();
-      const { words, log: _, ...options } = describeFailure(error, this.#what);
+      const { words, options } = describeFailure(error, this.#what);
       throw new EbpfError(`read ${this.#what}: ${words}`, options);
     }
   }
@@ -162,7 +166,7 @@ export function openIterator(link: BpfLink, native: NativeLink, program: string)
     return new BpfIterator(link, native.openIterator(), what);
   } catch (error) {
     link.close();
-    const { words, log: _, ...options } = describeFailure(error, what);
+    const { words, options } = describeFailure(error, what);
     if (options.code === 'ERR_EBPF_CLOSED')
       throw new EbpfStateError(`${what} is closed`, { state: 'closed' });
     throw new EbpfError(`open ${what}: ${words}`, options);

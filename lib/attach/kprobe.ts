@@ -150,18 +150,18 @@ function multiFailure(
   target: string,
   error: unknown,
 ) {
-  const { words, log: _, ...rest } = describeFailure(error, `program ${program.name}`);
+  const { words, options } = describeFailure(error, `program ${program.name}`);
   // ESRCH, and ENOENT before 5.19, for all of them.
-  if (rest.code === 'ESRCH' || rest.code === 'ENOENT') {
+  if (options.code === 'ESRCH' || options.code === 'ENOENT') {
     const known = new Set(kernelFunctions());
     const unknown = names.filter((name) => !known.has(name));
     if (unknown.length > 0) return noFunction(what, unknown);
     const hint = 'the kernel has them all, and keeps some from being probed';
-    return new EbpfAttachError(`${what}: ${words}`, { ...rest, target, hint });
+    return new EbpfAttachError(`${what}: ${words}`, { ...options, target, hint });
   }
-  if (rest.code === 'EINVAL' && kernelBefore('5.18')) {
+  if (options.code === 'EINVAL' && kernelBefore('5.18')) {
     return new EbpfNotSupportedError(`${what}: this kernel attaches to one function at a time`, {
-      ...rest,
+      ...options,
       feature: 'kprobe.multi',
       minKernel: '5.18',
     });

@@ -53,22 +53,22 @@ function netfilterFailure(
   defrag: boolean,
   error: unknown,
 ) {
-  const { words, log: _, ...rest } = describeFailure(error, `program ${program.name}`);
+  const { words, options } = describeFailure(error, `program ${program.name}`);
   const unsupported = (feature: string, minKernel: string, hint?: string) =>
-    new EbpfNotSupportedError(`${what}: ${words}`, { ...rest, feature, minKernel, hint });
-  if (rest.code === 'EINVAL' && kernelBefore('6.4')) return unsupported('netfilter', '6.4');
+    new EbpfNotSupportedError(`${what}: ${words}`, { ...options, feature, minKernel, hint });
+  if (options.code === 'EINVAL' && kernelBefore('6.4')) return unsupported('netfilter', '6.4');
   // The kernel has modprobe(8) fetch the module, and hands on what that says (net/netfilter/nf_bpf_link.c).
   if (
     defrag &&
-    ['EOPNOTSUPP', 'EINVAL', 'ENOENT'].includes(rest.code) &&
-    rest.syscall === 'bpf_link_create'
+    ['EOPNOTSUPP', 'EINVAL', 'ENOENT'].includes(options.code) &&
+    options.syscall === 'bpf_link_create'
   ) {
     const hint = `it takes the module nf_defrag_${target.split(' ', 1)[0]}`;
     return unsupported('netfilter defrag', '6.6', hint);
   }
-  if (rest.code === 'EBUSY') {
+  if (options.code === 'EBUSY') {
     return new EbpfAttachError(`${what}: ${words}`, {
-      ...{ ...rest, target },
+      ...{ ...options, target },
       hint: 'something else has this priority there: take the one beside it',
     });
   }

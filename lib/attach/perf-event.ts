@@ -58,23 +58,24 @@ export function attachPerfEvent(program: ProgramRef, options: PerfEventOptions):
 
 function perfEventFailure(what: string, program: ProgramRef, options: PerfEventOptions, error: unknown) {
   const { event, frequency, cpu } = options;
-  const { words, log: _, ...rest } = describeFailure(error, `program ${program.name}`);
+  const { words, options: failed } = describeFailure(error, `program ${program.name}`);
   // Both for a kernel without a driver for the processor's counters, as in many virtual machines.
-  if (EVENTS[event].type === 0 && (rest.code === 'ENOENT' || rest.code === 'EOPNOTSUPP')) {
+  if (EVENTS[event].type === 0 && (failed.code === 'ENOENT' || failed.code === 'EOPNOTSUPP')) {
     return new EbpfNotSupportedError(`${what}: this machine has no such counter`, {
-      ...{ ...rest, code: 'ERR_EBPF_NOT_SUPPORTED', feature: 'hardware counters' },
+      ...{ ...failed, code: 'ERR_EBPF_NOT_SUPPORTED', feature: 'hardware counters' },
       hint: 'virtual machines often have none: cpu-clock is everywhere',
     });
   }
-  const refuse = (hint: string) => new EbpfAttachError(`${what}: ${words}`, { ...rest, target: event, hint });
+  const refuse = (hint: string) =>
+    new EbpfAttachError(`${what}: ${words}`, { ...failed, target: event, hint });
   const most = numberIn('/proc/sys/kernel/perf_event_max_sample_rate');
-  if (rest.code === 'EINVAL' && most !== undefined && frequency > most) {
+  if (failed.code === 'EINVAL' && most !== undefined && frequency > most) {
     return refuse(`kernel.perf_event_max_sample_rate is ${most}`);
   }
-  if (rest.code === 'ENODEV' || (rest.code === 'EINVAL' && cpu !== undefined)) {
+  if (failed.code === 'ENODEV' || (failed.code === 'EINVAL' && cpu !== undefined)) {
     return refuse(`CPU ${cpu} is not online: ${readOnline()} are`);
   }
-  if (rest.code === 'ESRCH') return refuse('the process ended meanwhile');
+  if (failed.code === 'ESRCH') return refuse('the process ended meanwhile');
   return attachFailure(what, program.name, { kind: 'perf_event', target: event }, error);
 }
 

@@ -23,7 +23,7 @@ const REASONS: Readonly<Record<string, { words: string; hint?: string }>> = {
 
 /** The public error of an attach to a socket that failed. */
 export function socketFailure(what: string, program: string, fd: number, error: unknown): EbpfError {
-  const { words, log: _, ...options } = describeFailure(error, `program ${program}`);
+  const { words, options } = describeFailure(error, `program ${program}`);
   const reason = REASONS[options.code] ?? { words };
   return new EbpfAttachError(`${what}: ${reason.words}`, {
     ...options,

@@ -305,41 +305,45 @@ function checked(attempt: Attempt, link: TcLink, isThere: boolean): TcLink {
 
 function tcxFailure(attempt: Attempt, error: unknown): EbpfError {
   const { program, entry, options, what } = attempt;
-  const { words, log: _, ...rest } = describeFailure(error, `program ${program.name}`);
+  const { words, options: failed } = describeFailure(error, `program ${program.name}`);
   const target = entry.name;
-  if (rest.code === 'EPERM') return permissionError(`${what}: ${words}`, rest, ['CAP_NET_ADMIN']);
-  if (rest.code === 'ENODEV') return new EbpfAttachError(`${what}: ${words}`, { ...rest, target });
+  if (failed.code === 'EPERM') return permissionError(`${what}: ${words}`, failed, ['CAP_NET_ADMIN']);
+  if (failed.code === 'ENODEV') return new EbpfAttachError(`${what}: ${words}`, { ...failed, target });
   const there = programsOn(attempt);
-  if (rest.code === 'EEXIST') {
+  if (failed.code === 'EEXIST') {
     const linkId = there.find((on) => on.programId === program.id)?.linkId;
     const message = `${what}: ${words}: the program is there already`;
-    return new EbpfAttachError(message, { ...rest, target, holder: holderOf(program.id, linkId) });
+    return new EbpfAttachError(message, { ...failed, target, holder: holderOf(program.id, linkId) });
   }
   if (options.order !== undefined) {
     const list = there.map((on) => `program ${on.programId} (link ${on.linkId})`).join(', ') || 'nothing';
-    return new EbpfAttachError(`${what}: ${words}`, { ...rest, target, hint: `in order, there is ${list}` });
+    return new EbpfAttachError(`${what}: ${words}`, {
+      ...failed,
+      target,
+      hint: `in order, there is ${list}`,
+    });
   }
-  return new EbpfAttachError(`${what}: ${words}`, { ...rest, target });
+  return new EbpfAttachError(`${what}: ${words}`, { ...failed, target });
 }
 
 function clsactFailure({ program, entry, options, what }: Attempt, error: unknown): EbpfError {
-  const { words, log, ...rest } = describeFailure(error, `program ${program.name}`);
+  const { words, log, options: failed } = describeFailure(error, `program ${program.name}`);
   const target = entry.name;
   const message = `${what}: ${withKernelWords(words, log)}`;
-  if (rest.code === 'EPERM') return permissionError(message, rest, ['CAP_NET_ADMIN']);
-  if (rest.code !== 'EEXIST' && rest.code !== 'EINVAL')
-    return new EbpfAttachError(message, { ...rest, target });
+  if (failed.code === 'EPERM') return permissionError(message, failed, ['CAP_NET_ADMIN']);
+  if (failed.code !== 'EEXIST' && failed.code !== 'EINVAL')
+    return new EbpfAttachError(message, { ...failed, target });
   const filters = askedOf(() => native().tcFilters(entry.ifindex, options.direction, options.netns));
   const taken = filters?.find((filter) => excludes(filter, options));
-  if (!taken) return new EbpfAttachError(message, { ...rest, target });
+  if (!taken) return new EbpfAttachError(message, { ...failed, target });
   // A priority whose filters are of another kind or protocol is EINVAL to the kernel; to the caller it is taken.
   const holder = taken.programId === 0 ? undefined : holderOf(taken.programId);
   const name = holder?.name === undefined ? '' : ` "${holder.name}"`;
   const by = holder ? `program ${holder.programId}${name}` : `a ${taken.kind} filter`;
   const where = `priority ${taken.priority}, handle ${taken.handle}`;
-  const errno = rest.code === 'EEXIST' ? rest.errno : undefined;
+  const errno = failed.code === 'EEXIST' ? failed.errno : undefined;
   return new EbpfAttachError(`${message}: held by ${by} at ${where}`, {
-    ...{ code: 'EEXIST', errno, syscall: rest.syscall, target, holder },
+    ...{ code: 'EEXIST', errno, syscall: failed.syscall, target, holder },
     hint: 'take another priority or handle, or name none: then free ones are taken',
   });
 }

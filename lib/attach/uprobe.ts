@@ -88,7 +88,7 @@ export function attachUsdt(program: ProgramRef, { binary, provider, name, pid }:
   try {
     return { native: program.native.attachUsdt(path, provider, name, pid), target };
   } catch (error) {
-    const { code } = describeFailure(error, `program ${program.name}`);
+    const { code } = describeFailure(error, `program ${program.name}`).options;
     if (code === 'ENOENT') throw noUsdt(what, path, probe);
     if (code === 'EOPNOTSUPP') throw usdtNotSupported(what, program, pid);
     throw uprobeFailure(what, program, { kind: 'usdt', target }, pid, error);

@@ -41,7 +41,7 @@ export function xdpState(ifindex: number, netns: string | number | undefined): N
   try {
     return native().xdpQuery(ifindex, netns);
   } catch (error) {
-    const { words, log: _, ...options } = describeFailure(error, 'the interface');
+    const { words, options } = describeFailure(error, 'the interface');
     throw new EbpfAttachError(`query XDP on ifindex ${ifindex}: ${words}`, {
       ...options,
       target: String(ifindex),

@@ -88,7 +88,7 @@ function xdpFailure(
   netns: string | number | undefined,
   error: unknown,
 ): EbpfError {
-  const { words, log, ...options } = describeFailure(error, `program ${program.name}`);
+  const { words, log, options } = describeFailure(error, `program ${program.name}`);
   const reason = withKernelWords(words, log);
   switch (options.code) {
     case 'EPERM':

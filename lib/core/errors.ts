@@ -235,22 +235,33 @@ export function errnoName(errno: number): string {
   return ERRNO_NAMES.get(errno) ?? `E${errno}`;
 }
 
+/** A failure of native code, in the parts of which a public error is made. */
+export interface DescribedFailure {
+  /** The error's text, in lower case at its beginning. */
+  words: string;
+  /** What libbpf logged during the call. */
+  log: readonly string[];
+  /** The error's code, errno and system call, for the options of an EbpfError. */
+  options: EbpfErrorOptions;
+}
+
 /**
- * The parts of a public error from what native code threw while working on `noun`. Anything else, a RangeError or a
- * closed handle, is thrown as it is.
+ * Describes the failure of native code that was working on `noun`.
+ *
+ * @throws EbpfStateError if `noun` was closed
+ * @throws the error itself if it is not a failure of native code, such as a RangeError
  */
-export function describeFailure(
-  error: unknown,
-  noun: string,
-): EbpfErrorOptions & { words: string; log: readonly string[] } {
+export function describeFailure(error: unknown, noun: string): DescribedFailure {
   if (!isNativeFailure(error)) throw error;
   if (error.code === 'ERR_EBPF_CLOSED') throw new EbpfStateError(`${noun} is closed`, { state: 'closed' });
   return {
-    code: error.code ?? errnoName(error.errno ?? 0),
-    errno: error.errno,
-    syscall: error.operation,
     words: error.message.charAt(0).toLowerCase() + error.message.slice(1),
     log: error.log ?? [],
+    options: {
+      code: error.code ?? errnoName(error.errno ?? 0),
+      errno: error.errno,
+      syscall: error.operation,
+    },
   };
 }
 

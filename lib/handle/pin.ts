@@ -80,7 +80,7 @@ export function unpin(path: string, kind: PinKind, id: number | undefined): void
   try {
     found = native().openPin(path);
   } catch (error) {
-    const { code } = describeFailure(error, `the pin at ${path}`);
+    const { code } = describeFailure(error, `the pin at ${path}`).options;
     // It is gone, or its file system is and what has the name now is an ordinary file.
     if (code === 'ENOENT' || code === 'ENOTDIR' || bpffsAt(path) === false) return;
     throw pinFailure(`unpin ${path}`, `the pin at ${path}`, path, error);
@@ -100,7 +100,7 @@ export function unpin(path: string, kind: PinKind, id: number | undefined): void
 }
 
 function pinFailure(what: string, noun: string, path: string, error: unknown): EbpfError {
-  const { words, log: _, ...options } = describeFailure(error, noun);
+  const { words, options } = describeFailure(error, noun);
   const message = `${what}: ${words}`;
   switch (options.code) {
     case 'EEXIST':

@@ -49,7 +49,7 @@ export function dropPrivileges(o: { uid: number | string; gid: number | string }
   try {
     native().dropPrivileges(uid, gid);
   } catch (error) {
-    const { words, log: _, ...options } = describeFailure(error, 'the process');
+    const { words, options } = describeFailure(error, 'the process');
     throw new EbpfError(`${what}: ${options.syscall}: ${words}`, options);
   }
   for (const thread of threads()) {

@@ -45,7 +45,7 @@ export function listInterfaces(netns: string | number | undefined): NativeInterf
   try {
     return native().interfaces(netns);
   } catch (error) {
-    const { words, log: _, ...options } = describeFailure(error, 'the network namespace');
+    const { words, options } = describeFailure(error, 'the network namespace');
     const message = `look into network namespace ${netns ?? 'of this process'}: ${words}`;
     if (options.code === 'EPERM') throw permissionError(message, options, ['CAP_SYS_ADMIN']);
     throw new EbpfAttachError(message, { ...options, target: String(netns) });
@@ -75,7 +75,7 @@ function bringUp(entry: NativeInterface, netns: string | number | undefined): vo
   try {
     native().setInterfaceUp(entry.ifindex, netns);
   } catch (error) {
-    const { words, log: _, ...options } = describeFailure(error, 'the interface');
+    const { words, options } = describeFailure(error, 'the interface');
     const message = `bring up ${entry.name}: ${words}`;
     if (options.code === 'EPERM') throw permissionError(message, options, ['CAP_NET_ADMIN']);
     throw new EbpfAttachError(message, { ...options, target: entry.name });

@@ -18,7 +18,7 @@ export function enableStats(): Disposable {
   try {
     return new StatsHold(native().enableStats());
   } catch (error) {
-    const { words, log: _, ...options } = describeFailure(error, 'the run statistics');
+    const { words, options } = describeFailure(error, 'the run statistics');
     const message = `enable run statistics: ${words}`;
     if (options.code !== 'EPERM') throw new EbpfError(message, options);
     const missing = missingCapabilities(['CAP_SYS_ADMIN']);

@@ -88,7 +88,7 @@ function asked<T>(what: string, path: string, ask: () => T): T {
   try {
     return ask();
   } catch (error) {
-    const { words, log: _, ...options } = describeFailure(error, path);
+    const { words, options } = describeFailure(error, path);
     throw new EbpfAttachError(`${what}: ${path}: ${words}`, { ...options, target: path });
   }
 }

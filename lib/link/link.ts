@@ -260,7 +260,7 @@ export class BpfLink implements Disposable {
     try {
       return work();
     } catch (error) {
-      const { words, log, ...options } = describeFailure(error, this.#noun());
+      const { words, log, options } = describeFailure(error, this.#noun());
       const message = `${verb} ${this.#noun()}: ${words}`;
       if (options.code === 'EPERM') {
         const missing = missingCapabilities([this.owner === 'netlink' ? 'CAP_NET_ADMIN' : 'CAP_BPF']);

@@ -12,7 +12,7 @@ export function createMap(spec: MapSpec): NativeMap {
   try {
     return native().createMap(creation, inner);
   } catch (error) {
-    const { words, log: _, ...options } = describeFailure(error, 'the map');
+    const { words, options } = describeFailure(error, 'the map');
     const message = `create a ${spec.type} map${spec.name ? ` "${spec.name}"` : ''}: ${words}`;
     if (options.code === 'EPERM') {
       const missing = missingCapabilities(['CAP_BPF', ...capabilitiesToCreate(spec.type)]);

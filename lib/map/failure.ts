@@ -27,7 +27,7 @@ export function mapFailure(map: Subject, verb: string, error: unknown): unknown 
   const subject = mapWords(map);
   if (error.code === 'ERR_EBPF_CLOSED')
     return new EbpfStateError(`${subject} is closed`, { state: 'closed' });
-  const { words, log: _, ...options } = describeFailure(error, subject);
+  const { words, options } = describeFailure(error, subject);
   const message = `${verb} ${subject} (${map.type}): ${words}`;
   if (options.code === 'EPERM' && !refusedByFlags(map, verb)) {
     const missing = missingCapabilities(['CAP_BPF']);

@@ -595,6 +595,7 @@ function openDescriptor(what: string, { native }: BpfMap | ProgramRef): number {
   try {
     return native.describe().fd;
   } catch (error) {
-    throw describeFailure(error, what);
+    describeFailure(error, what); // throws if the handle is closed, the only way for this to fail
+    throw error;
   }
 }

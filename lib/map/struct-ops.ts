@@ -46,7 +46,7 @@ const REFUSALS: Readonly<Record<string, string>> = {
 };
 
 function structOpsFailure(what: string, target: string, error: unknown) {
-  const { words, log, ...options } = describeFailure(error, target);
+  const { words, log, options } = describeFailure(error, target);
   if (options.code === 'EPERM') {
     const missing = missingCapabilities(['CAP_BPF', 'CAP_PERFMON', 'CAP_NET_ADMIN']);
     const hint = permissionHint(missing);

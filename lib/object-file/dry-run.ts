@@ -62,13 +62,15 @@ function refusalFinding(
   log: readonly string[],
   text: string | undefined,
 ): Finding {
-  const { code, words } = describeFailure(failure, `program ${program.name}`);
+  const { words, options } = describeFailure(failure, `program ${program.name}`);
   const summary = text === undefined ? undefined : verifierSummary(text);
   // Without CAP_PERFMON the verifier forbids operations that could leak a kernel address
   // (kernel/bpf/verifier.c, allow_ptr_leaks).
   const needed = summary === undefined ? capabilitiesToLoad(program.type) : (['CAP_PERFMON'] as const);
   const forbidden =
-    summary === undefined ? code === 'EPERM' : code === 'EACCES' && /prohibited|leaks addr/.test(summary);
+    summary === undefined
+      ? options.code === 'EPERM'
+      : options.code === 'EACCES' && /prohibited|leaks addr/.test(summary);
   const missing = forbidden ? missingCapabilities(needed) : [];
   if (forbidden && (missing.length > 0 || summary === undefined)) {
     const lacks = missing.length > 0 ? `the process lacks ${missing.join(', ')}` : words;

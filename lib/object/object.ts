@@ -247,7 +247,7 @@ export class BpfObject<S extends Schema = Schema> implements Disposable {
 
 function loadFailure(read: SourceBytes, info: ObjectInfo, error: unknown): unknown {
   if (!isNativeFailure(error)) return error;
-  const { words, log, ...options } = describeFailure(error, `object ${read.name}`);
+  const { words, log, options } = describeFailure(error, `object ${read.name}`);
   const [program, verifierLog] = [...verifierLogs(log)].at(-1) ?? [refusedProgram(log), undefined];
   const summary = verifierLog === undefined ? undefined : verifierSummary(verifierLog);
   if (options.code === 'EPERM' && summary === undefined) {

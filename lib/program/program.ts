@@ -500,12 +500,12 @@ export class BpfProgram implements Disposable {
     try {
       return this.native.run(options.data, options.dataOut, options.ctx, options.repeat ?? 0, options.cpu);
     } catch (error) {
-      const { words, log: _, ...rest } = describeFailure(error, `program ${this.name}`);
+      const { words, options: failed } = describeFailure(error, `program ${this.name}`);
       const message = `run ${this.name} (${this.type}): ${words}`;
-      if (rest.code === 'ENOTSUPP' || rest.code === 'EOPNOTSUPP') {
-        throw new EbpfNotSupportedError(message, { ...rest, feature: `test run of ${this.type}` });
+      if (failed.code === 'ENOTSUPP' || failed.code === 'EOPNOTSUPP') {
+        throw new EbpfNotSupportedError(message, { ...failed, feature: `test run of ${this.type}` });
       }
-      throw new EbpfError(message, rest);
+      throw new EbpfError(message, failed);
     }
   }
 
@@ -514,8 +514,8 @@ export class BpfProgram implements Disposable {
     try {
       return this.native.stats();
     } catch (error) {
-      const { words, log: _, ...rest } = describeFailure(error, `program ${this.name}`);
-      throw new EbpfError(`query ${this.name}: ${words}`, rest);
+      const { words, options: failed } = describeFailure(error, `program ${this.name}`);
+      throw new EbpfError(`query ${this.name}: ${words}`, failed);
     }
   }
 
