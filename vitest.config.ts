@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 import { SLOWNESS } from './test/helpers/slowness.ts';
@@ -41,22 +42,31 @@ const suites: Suite[] = [
     : []),
 ];
 
-// Tests import lib/*.ts for its types, and run what ships: the JavaScript of dist/, outside of vite's transforms. So a test, its
-// worker threads and its child processes all run the same files, and coverage is of those.
+// Tests import lib/*.ts for its types, and run what ships: the JavaScript of dist/, outside of vite's transforms. A module that is no
+// entry point is in a chunk there, and build/internals/ exports it (scripts/bundle.js). So a test, its worker threads and its child
+// processes all run the same files, and coverage is of those.
 const root = fileURLToPath(new URL('.', import.meta.url));
-const shipped = [{ find: /^(?:\.\.\/)+lib\/(.+)\.ts$/, replacement: `${root}dist/$1.js` }];
+const shipped = {
+  name: 'shipped',
+  enforce: 'pre' as const,
+  resolveId(id: string) {
+    const name = /^(?:\.\.\/)+lib\/(.+)\.ts$/.exec(id)?.[1];
+    if (name === undefined) return;
+    return [`${root}build/internals/${name}.js`, `${root}dist/${name}.js`].find((file) => existsSync(file));
+  },
+};
 
 export default defineConfig({
   test: {
     reporters: ['default', './test/summary-reporter.ts'],
     projects: suites.map(({ name, order, seconds, serial }) => ({
-      resolve: { alias: shipped },
+      plugins: [shipped],
       test: {
         name,
         include: [`test/${name}/**/*.test.ts`],
         ...(inProcess ? { exclude: outside } : {}),
         setupFiles: ['./test/coverage-setup.ts'],
-        server: { deps: { external: [/\/dist\//] } },
+        server: { deps: { external: [/\/dist\//, /\/build\/internals\//] } },
         // A native crash takes down a process and shows; worker threads would take vitest with them.
         pool: threads ? ('threads' as const) : ('forks' as const),
         // For the tests of what the collector may and may not take.

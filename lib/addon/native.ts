@@ -2,17 +2,12 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { EbpfNotSupportedError } from '../core/errors.ts';
+import binaries from './binaries.cjs';
 import type { NativeBinding } from './binding.ts';
 
-// The one place that opens the addon.
+// The one place that opens the addon. Paths are those from the chunks in dist/ (scripts/bundle.js).
 
-const BUILT_HERE = '../../build/Release/node_ebpf.node';
-const PREBUILT: Readonly<Record<string, string>> = {
-  'linux-x64-gnu': '../../prebuilds/linux-x64-gnu.node',
-  'linux-x64-musl': '../../prebuilds/linux-x64-musl.node',
-  'linux-arm64-gnu': '../../prebuilds/linux-arm64-gnu.node',
-  'linux-arm64-musl': '../../prebuilds/linux-arm64-musl.node',
-};
+const BUILT_HERE = '../build/Release/node_ebpf.node';
 
 let binding: NativeBinding | undefined;
 
@@ -43,10 +38,11 @@ function open(): NativeBinding {
 
   const platform = `linux-${process.arch}-${usesMusl() ? 'musl' : 'gnu'}`;
   const failures: string[] = [];
-  for (const file of [BUILT_HERE, PREBUILT[platform]]) {
-    if (file === undefined) continue;
+  const builtHere = () => require(fileURLToPath(new URL(BUILT_HERE, import.meta.url))) as NativeBinding;
+  for (const load of [builtHere, binaries[platform]]) {
+    if (load === undefined) continue;
     try {
-      return require(fileURLToPath(new URL(file, import.meta.url))) as NativeBinding;
+      return load();
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND')
         failures.push((error as Error).message);

@@ -9,7 +9,7 @@ import type { MapRef } from './map-ref.ts';
 
 // Loads bpf/snapshot.bpf.c for one map: the program that a MapReader runs with `via: 'snapshot'`.
 
-const OBJECT = new URL('../../dist/bpf/snapshot.bpf.o', import.meta.url);
+const OBJECT = new URL('./bpf/snapshot.bpf.o', import.meta.url);
 /** SNAPSHOT_FIELDS in bpf/snapshot.h. */
 const MOST_FIELDS = 128;
 /** BPF_MAX_LOOPS in linux/bpf_verifier.h: bpf_loop() does nothing if it is asked for more iterations. */

@@ -7,7 +7,7 @@ import { keepBundled } from './bundled.ts';
 import { Log2Histogram } from './log2-histogram.ts';
 import { rowsByNumber, SYSCALLS, type SyscallName } from './syscall-numbers.ts';
 
-const OBJECT = new URL('../../dist/bpf/syscall_latency.bpf.o', import.meta.url);
+const OBJECT = new URL('./bpf/syscall_latency.bpf.o', import.meta.url);
 
 const SLOTS = 36; // LATENCY_SLOTS, then count and sum_ns
 

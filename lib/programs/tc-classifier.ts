@@ -8,7 +8,7 @@ import type { Flow } from './flow.ts';
 import { FlowTable, flowsIn, randomSeeds, setsFor } from './flow-table.ts';
 import type { Tally } from './xdp-counter.ts';
 
-const OBJECT = new URL('../../dist/bpf/tc_classifier.bpf.o', import.meta.url);
+const OBJECT = new URL('./bpf/tc_classifier.bpf.o', import.meta.url);
 // Egress first: where an ingress qdisc is in clsact's place it is what fails.
 const PROGRAMS = { egress: 'tc_egress', ingress: 'tc_ingress' } as const;
 const DIRECTIONS = Object.keys(PROGRAMS) as TcDirection[];

@@ -7,7 +7,7 @@ import { type BpfObject, loadObject } from '../object/object.ts';
 import { keepBundled } from './bundled.ts';
 import type { Tally } from './xdp-counter.ts';
 
-const OBJECT = new URL('../../dist/bpf/tracepoint_net.bpf.o', import.meta.url);
+const OBJECT = new URL('./bpf/tracepoint_net.bpf.o', import.meta.url);
 const FIELDS = ['packets', 'bytes'];
 
 // What bpf/tracepoint_net.h says.

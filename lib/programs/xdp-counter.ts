@@ -6,7 +6,7 @@ import { type BpfObject, loadObject } from '../object/object.ts';
 import { type NegotiatedXdpOptions, negotiateXdp } from '../program/xdp-negotiation.ts';
 import { keepBundled } from './bundled.ts';
 
-const OBJECT = new URL('../../dist/bpf/xdp_counter.bpf.o', import.meta.url);
+const OBJECT = new URL('./bpf/xdp_counter.bpf.o', import.meta.url);
 const FIELDS = ['packets', 'bytes'];
 
 /** `icmp` is ICMP and ICMPv6; `other` is everything that is not IP, and frames too short to tell. */

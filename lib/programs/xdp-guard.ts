@@ -9,7 +9,7 @@ import { keepBundled } from './bundled.ts';
 import { parsePrefix } from './prefix.ts';
 import type { Tally } from './xdp-counter.ts';
 
-const OBJECT = new URL('../../dist/bpf/xdp_guard.bpf.o', import.meta.url);
+const OBJECT = new URL('./bpf/xdp_guard.bpf.o', import.meta.url);
 const MOST_RULES = 1024; // GUARD_RULES
 const FIELDS = ['passed.packets', 'passed.bytes', 'dropped.packets', 'dropped.bytes'] as const;
 const BPF_F_LOCK = 4;

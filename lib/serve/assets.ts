@@ -7,7 +7,7 @@ export interface Asset {
   readonly body: Buffer;
 }
 
-const FOLDER = new URL('../page/', import.meta.url);
+const FOLDER = new URL('./page/', import.meta.url);
 /** Modules that the page shares with the command line, by the path that they are imported by. */
 const SHARED = ['format/units.js'];
 const TYPES: Readonly<Record<string, string>> = {

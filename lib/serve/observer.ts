@@ -41,7 +41,7 @@ const DECISIONS = 50;
 const HEALTH = { healthy: 1, degraded: 0.5, unhealthy: 0 } as const;
 const RETRY_MS = 30_000;
 
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
   version: string;
 };
 

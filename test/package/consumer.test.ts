@@ -82,7 +82,7 @@ describe('the tarball', () => {
       ]),
     );
     const allowed =
-      /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|THIRD_PARTY_LICENSES|dist\/.+\.(js|js\.map|d\.ts|bpf\.o)|dist\/page\/[a-z]+\.(html|css|svg)|bpf\/[^/]+\.(bpf\.c|h)|prebuilds\/(manifest\.json|sbom\.cdx\.json|linux-(x64|arm64)-(gnu|musl)\.node))$/;
+      /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|THIRD_PARTY_LICENSES|dist\/.+\.(js|js\.map|cjs|d\.ts|bpf\.o)|dist\/page\/[a-z]+\.(html|css|svg)|bpf\/[^/]+\.(bpf\.c|h)|prebuilds\/(manifest\.json|sbom\.cdx\.json|linux-(x64|arm64)-(gnu|musl)\.node))$/;
     expect(paths.filter((path) => !allowed.test(path))).toEqual([]);
   });
 
