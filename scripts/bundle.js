@@ -3,7 +3,7 @@
 // for each other module of lib/, a file that exports it from its chunk: for the tests, which so have the classes of the entry
 // points. Paths in lib/ that begin at import.meta.url are those from dist/, where the chunks are.
 import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, relative, resolve } from 'node:path';
+import { relative, resolve } from 'node:path';
 import { rolldown } from 'rolldown';
 
 const [from, to] = process.argv.slice(2).map((path) => resolve(path));
@@ -42,6 +42,7 @@ function reach(module, context) {
  * needs it.
  */
 const CHUNKS = {
+  'format/units': (_, name) => name === 'format/units', // which browsers get as well
   base: (by) => by('index') && by('cli/main'),
   library: (by) => by('index'),
   programs: (by) => by('programs/index'),
@@ -73,6 +74,7 @@ const bundle = await rolldown({
   external: [/^node:/, /\.cjs$/, ...Object.keys(dependencies), ...Object.keys(peerDependencies)],
   preserveEntrySignatures: 'strict',
   tsconfig: false,
+  experimental: { attachDebugInfo: 'none' },
   makeAbsoluteExternalsRelative: false,
   checks: { ineffectiveDynamicImport: false },
   plugins: [

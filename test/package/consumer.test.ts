@@ -135,6 +135,17 @@ describe('an application without a compiler', () => {
     run(['--input-type=commonjs', '-e', `require('node-ebpf/package.json')`]);
   });
 
+  it('has one class of each kind, whichever entry point is imported', () => {
+    run([
+      '--input-type=module',
+      '-e',
+      `import { EbpfError } from 'node-ebpf';
+       import { XdpGuard } from 'node-ebpf/programs';
+       const thrown = await XdpGuard.attach({ iface: 'no-such-iface' }).catch((error) => error);
+       if (!(thrown instanceof EbpfError)) throw new Error('another EbpfError', { cause: thrown });`,
+    ]);
+  });
+
   it('runs on the prebuilt binary', () => {
     const mapped = run([
       '--input-type=module',
