@@ -9,7 +9,7 @@ import {
   type NativeFailure,
 } from '../core/errors.ts';
 import { nearest } from '../core/nearest.ts';
-import { missingCapabilities, permissionHint } from '../kernel/capabilities.ts';
+import { missingCapabilities, permissionError, permissionHint } from '../kernel/capabilities.ts';
 import type { BpfMap } from '../map/map.ts';
 
 // The folders of a cgroup v2 file system: what programs attach there, and why the kernel refuses.
@@ -75,15 +75,15 @@ export function cgroupFailure(what: string, program: string, path: string, error
     case 'EPERM':
     case 'EACCES': {
       const missing = missingCapabilities(['CAP_BPF', 'CAP_NET_ADMIN']);
-      const folder = options.syscall === 'open';
-      const hint = folder ? `the folder cannot be opened: look at its permissions` : permissionHint(missing);
-      if (folder || missing.length > 0) {
-        return new EbpfPermissionError(message, { ...options, missing: folder ? [] : missing, hint });
+      if (options.syscall === 'open') {
+        const hint = 'the folder cannot be opened: look at its permissions';
+        return new EbpfPermissionError(message, { ...options, missing: [], hint });
       }
+      if (missing.length > 0) return permissionError(message, options, missing);
       // kernel/bpf/cgroup.c, hierarchy_allows_attach
       return new EbpfAttachError(message, {
         ...{ ...options, target: path },
-        hint: `or a cgroup above it has a program that allows none below: bpftool cgroup tree shows it; ${hint}`,
+        hint: `a cgroup above it may have a program that allows none below (see bpftool cgroup tree); ${permissionHint(missing)}`,
       });
     }
     case 'EINVAL':

@@ -1,12 +1,6 @@
 import type { NativeLink } from '../addon/binding.ts';
-import {
-  describeFailure,
-  EbpfAttachError,
-  type EbpfError,
-  EbpfNotSupportedError,
-  EbpfPermissionError,
-} from '../core/errors.ts';
-import { type Capability, missingCapabilities, permissionHint } from '../kernel/capabilities.ts';
+import { describeFailure, EbpfAttachError, type EbpfError, EbpfNotSupportedError } from '../core/errors.ts';
+import { type Capability, permissionError } from '../kernel/capabilities.ts';
 import { noTracepoint, rawTracepointsNear } from '../kernel/tracefs.ts';
 import type { LinkOwner } from '../link/link.ts';
 import { attachPoint } from '../object-file/section.ts';
@@ -116,10 +110,8 @@ export function attachFailure(
   const message = `${what}: ${words}`;
   switch (options.code) {
     case 'EPERM':
-    case 'EACCES': {
-      const missing = missingCapabilities(needed);
-      return new EbpfPermissionError(message, { ...options, missing, hint: permissionHint(missing) });
-    }
+    case 'EACCES':
+      return permissionError(message, options, needed);
     case 'ENOENT':
       if (/^raw_t/.test(at.kind)) return noTracepoint(what, at.target, rawTracepointsNear(at.target));
       break;

@@ -2,8 +2,8 @@ import { existsSync, statfsSync, unlinkSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import type { NativeLink, NativeMap, NativeProgram } from '../addon/binding.ts';
 import { native } from '../addon/native.ts';
-import { describeFailure, EbpfError, type EbpfErrorOptions, EbpfPermissionError } from '../core/errors.ts';
-import { type Capability, missingCapabilities, permissionHint } from '../kernel/capabilities.ts';
+import { describeFailure, EbpfError } from '../core/errors.ts';
+import { permissionError } from '../kernel/capabilities.ts';
 import { kernelBefore } from '../kernel/release.ts';
 
 // A pin: a name in a BPF file system that keeps a map, a program or a link in the kernel.
@@ -142,14 +142,9 @@ function pinFailure(what: string, noun: string, path: string, error: unknown): E
         const hint = 'the BPF file system has no folders with a dot in their name';
         return new EbpfError(message, { ...options, code: 'ERR_EBPF_PIN_NAME', hint });
       }
-      return permission(message, options, ['CAP_BPF']);
+      return permissionError(message, options, ['CAP_BPF']);
   }
   return new EbpfError(message, options);
-}
-
-function permission(message: string, options: EbpfErrorOptions, needed: Capability[]): EbpfPermissionError {
-  const missing = missingCapabilities(needed);
-  return new EbpfPermissionError(message, { ...options, missing, hint: permissionHint(missing) });
 }
 
 /** Whether the nearest folder of `path` that exists is in a BPF file system; undefined where nobody may know. */

@@ -91,14 +91,19 @@ function refusalHint(): string {
   return `the capabilities are there, and bpf(2) works otherwise: the kernel or a security module forbids just this; kernel lockdown is ${locked}`;
 }
 
-/** An EPERM of an operation that takes `needed`. */
+/**
+ * Makes the error for an operation that the kernel refused with EPERM and that needs the capabilities `needed`. With
+ * `unprivileged`, the hint also considers whether unprivileged processes may use bpf(2).
+ */
 export function permissionError(
   message: string,
   options: EbpfErrorOptions,
   needed: readonly Capability[],
+  { unprivileged = false } = {},
 ): EbpfPermissionError {
   const missing = missingCapabilities(needed);
-  return new EbpfPermissionError(message, { ...options, missing, hint: permissionHint(missing) });
+  const hint = permissionHint(missing, { unprivileged });
+  return new EbpfPermissionError(message, { ...options, missing, hint });
 }
 
 /** What loading a program of `type` takes (kernel/bpf/syscall.c, bpf_prog_load). */

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import type { NativeStats } from '../addon/binding.ts';
 import { native } from '../addon/native.ts';
-import { describeFailure, EbpfError, EbpfPermissionError } from '../core/errors.ts';
+import { describeFailure, EbpfError } from '../core/errors.ts';
 import { closedInTime, warnIfForgotten } from '../core/lifetime.ts';
-import { missingCapabilities, permissionHint } from './capabilities.ts';
+import { permissionError } from './capabilities.ts';
 /**
  * Has the kernel measure how often and how long programs run, until the result is disposed of: BpfProgram.stats() tells.
  * Every program on the machine runs a little slower meanwhile. Linux 5.8.
@@ -20,9 +20,8 @@ export function enableStats(): Disposable {
   } catch (error) {
     const { words, options } = describeFailure(error, 'the run statistics');
     const message = `enable run statistics: ${words}`;
-    if (options.code !== 'EPERM') throw new EbpfError(message, options);
-    const missing = missingCapabilities(['CAP_SYS_ADMIN']);
-    throw new EbpfPermissionError(message, { ...options, missing, hint: permissionHint(missing) });
+    if (options.code === 'EPERM') throw permissionError(message, options, ['CAP_SYS_ADMIN']);
+    throw new EbpfError(message, options);
   }
 }
 

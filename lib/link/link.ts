@@ -3,7 +3,6 @@ import { native } from '../addon/native.ts';
 import {
   describeFailure,
   EbpfAttachError,
-  EbpfPermissionError,
   EbpfStateError,
   errnoName,
   type Holder,
@@ -13,7 +12,7 @@ import { keepAlive, root, unroot } from '../core/lifetime.ts';
 import { byIdFailure, openId } from '../handle/by-id.ts';
 import { holderOf } from '../handle/holder.ts';
 import { openPin, pin, unpin } from '../handle/pin.ts';
-import { missingCapabilities, permissionHint } from '../kernel/capabilities.ts';
+import { missingCapabilities, permissionError } from '../kernel/capabilities.ts';
 import type { ProgramRef } from './program-ref.ts';
 
 /**
@@ -264,8 +263,7 @@ export class BpfLink implements Disposable {
       const message = `${verb} ${this.#noun()}: ${words}`;
       if (options.code === 'EPERM') {
         const missing = missingCapabilities([this.owner === 'netlink' ? 'CAP_NET_ADMIN' : 'CAP_BPF']);
-        if (missing.length > 0)
-          throw new EbpfPermissionError(message, { ...options, missing, hint: permissionHint(missing) });
+        if (missing.length > 0) throw permissionError(message, options, missing);
       }
       throw new EbpfAttachError(message, {
         ...options,

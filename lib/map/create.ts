@@ -1,9 +1,9 @@
 import type { NativeMap, NativeMapCreation } from '../addon/binding.ts';
 import { native } from '../addon/native.ts';
-import { describeFailure, EbpfMapError, EbpfPermissionError } from '../core/errors.ts';
+import { describeFailure, EbpfMapError } from '../core/errors.ts';
 import { MapFlags, type MapSpec } from '../core/map-spec.ts';
 import { nearest } from '../core/nearest.ts';
-import { capabilitiesToCreate, missingCapabilities, permissionHint } from '../kernel/capabilities.ts';
+import { capabilitiesToCreate, permissionError } from '../kernel/capabilities.ts';
 
 /** BpfMap.create(). @internal */
 export function createMap(spec: MapSpec): NativeMap {
@@ -15,8 +15,7 @@ export function createMap(spec: MapSpec): NativeMap {
     const { words, options } = describeFailure(error, 'the map');
     const message = `create a ${spec.type} map${spec.name ? ` "${spec.name}"` : ''}: ${words}`;
     if (options.code === 'EPERM') {
-      const missing = missingCapabilities(['CAP_BPF', ...capabilitiesToCreate(spec.type)]);
-      throw new EbpfPermissionError(message, { ...options, missing, hint: permissionHint(missing) });
+      throw permissionError(message, options, ['CAP_BPF', ...capabilitiesToCreate(spec.type)]);
     }
     throw new EbpfMapError(message, { ...options, map: spec.name ?? '', hint: hint(spec, options.code) });
   }

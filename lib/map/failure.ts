@@ -1,12 +1,6 @@
-import {
-  describeFailure,
-  EbpfMapError,
-  EbpfPermissionError,
-  EbpfStateError,
-  isNativeFailure,
-} from '../core/errors.ts';
+import { describeFailure, EbpfMapError, EbpfStateError, isNativeFailure } from '../core/errors.ts';
 import { MapFlags } from '../core/map-spec.ts';
-import { missingCapabilities, permissionHint } from '../kernel/capabilities.ts';
+import { missingCapabilities, permissionError } from '../kernel/capabilities.ts';
 
 interface Subject {
   readonly name: string;
@@ -31,9 +25,7 @@ export function mapFailure(map: Subject, verb: string, error: unknown): unknown 
   const message = `${verb} ${subject} (${map.type}): ${words}`;
   if (options.code === 'EPERM' && !refusedByFlags(map, verb)) {
     const missing = missingCapabilities(['CAP_BPF']);
-    if (missing.length > 0) {
-      return new EbpfPermissionError(message, { ...options, missing, hint: permissionHint(missing) });
-    }
+    if (missing.length > 0) return permissionError(message, options, missing);
   }
   return new EbpfMapError(message, { ...options, map: map.name, hint: hint(map, options.code) });
 }

@@ -1,6 +1,6 @@
 import type { NativeLink, NativeMap } from '../addon/binding.ts';
-import { describeFailure, EbpfAttachError, EbpfPermissionError } from '../core/errors.ts';
-import { missingCapabilities, permissionHint } from '../kernel/capabilities.ts';
+import { describeFailure, EbpfAttachError } from '../core/errors.ts';
+import { permissionError } from '../kernel/capabilities.ts';
 import { BpfLink } from '../link/link.ts';
 
 // A struct of functions that the kernel calls, such as a TCP congestion control: a map whose value is the
@@ -48,9 +48,7 @@ const REFUSALS: Readonly<Record<string, string>> = {
 function structOpsFailure(what: string, target: string, error: unknown) {
   const { words, log, options } = describeFailure(error, target);
   if (options.code === 'EPERM') {
-    const missing = missingCapabilities(['CAP_BPF', 'CAP_PERFMON', 'CAP_NET_ADMIN']);
-    const hint = permissionHint(missing);
-    return new EbpfPermissionError(`${what}: ${words}`, { ...options, missing, hint });
+    return permissionError(`${what}: ${words}`, options, ['CAP_BPF', 'CAP_PERFMON', 'CAP_NET_ADMIN']);
   }
   const hint = REFUSALS[options.code] ?? log.at(-1)?.replace(/^libbpf: /, '');
   return new EbpfAttachError(`${what}: ${words}`, { ...options, target, hint });

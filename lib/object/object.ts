@@ -3,20 +3,17 @@ import { native } from '../addon/native.ts';
 import {
   describeFailure,
   EbpfError,
-  type EbpfErrorOptions,
   EbpfLoadError,
-  EbpfPermissionError,
   EbpfStateError,
   isNativeFailure,
 } from '../core/errors.ts';
 import { closedInTime, warnIfForgotten } from '../core/lifetime.ts';
 import { nearest } from '../core/nearest.ts';
 import {
-  type Capability,
   capabilitiesToCreate,
   capabilitiesToLoad,
   missingCapabilities,
-  permissionHint,
+  permissionError,
   unprivilegedType,
 } from '../kernel/capabilities.ts';
 import type { BpfLink } from '../link/link.ts';
@@ -256,13 +253,14 @@ function loadFailure(read: SourceBytes, info: ObjectInfo, error: unknown): unkno
       ...info.maps.flatMap((entry) => capabilitiesToCreate(entry.type)),
     ];
     const unprivileged = info.programs.every((entry) => unprivilegedType(entry.type));
-    return permissionFailure(read, missingCapabilities(['CAP_BPF', ...needed]), words, options, unprivileged);
+    return permissionError(`load ${read.name}: ${words}`, options, ['CAP_BPF', ...needed], { unprivileged });
   }
   // Without CAP_PERFMON the verifier forbids operations that could leak a kernel address
   // (kernel/bpf/verifier.c, allow_ptr_leaks).
   if (options.code === 'EACCES' && /prohibited|leaks addr/.test(summary ?? '')) {
     const missing = missingCapabilities(['CAP_PERFMON']);
-    if (missing.length > 0) return permissionFailure(read, missing, `${words}: ${summary}`, options);
+    if (missing.length > 0)
+      return permissionError(`load ${read.name}: ${words}: ${summary}`, options, missing);
   }
   if (log.some((line) => / is not on BPF FS$/.test(line))) {
     return new EbpfLoadError(
@@ -289,17 +287,6 @@ function loadFailure(read: SourceBytes, info: ObjectInfo, error: unknown): unkno
           : "the verifier refuses the program; the error's verifierLog has it whole",
     },
   );
-}
-
-function permissionFailure(
-  read: SourceBytes,
-  missing: Capability[],
-  words: string,
-  options: EbpfErrorOptions,
-  unprivileged = false,
-): EbpfPermissionError {
-  const hint = permissionHint(missing, { unprivileged });
-  return new EbpfPermissionError(`load ${read.name}: ${words}`, { ...options, missing, hint });
 }
 
 function refusedProgram(log: readonly string[]): string | undefined {
