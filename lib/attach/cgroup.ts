@@ -24,7 +24,12 @@ export interface CgroupOptions {
 }
 
 const TYPES = new Set([
-  ...['cgroup_skb', 'cgroup_sock', 'cgroup_sock_addr', 'cgroup_device', 'cgroup_sysctl', 'cgroup_sockopt'],
+  'cgroup_skb',
+  'cgroup_sock',
+  'cgroup_sock_addr',
+  'cgroup_device',
+  'cgroup_sysctl',
+  'cgroup_sockopt',
   'sock_ops',
 ]);
 
@@ -63,13 +68,17 @@ export function cgroupFailure(what: string, program: string, path: string, error
   switch (options.code) {
     case 'ENOENT':
       return new EbpfAttachError(`${what}: there is no such folder`, {
-        ...{ ...options, code: 'ERR_EBPF_NO_CGROUP', target: path },
+        ...options,
+        code: 'ERR_EBPF_NO_CGROUP',
+        target: path,
         hint: siblingsHint(path) ?? mountHint(),
       });
     case 'ENOTDIR':
     case 'EBADF': // kernel/cgroup/cgroup.c, cgroup_get_from_fd; a folder of cgroup v1 gives the same
       return new EbpfAttachError(`${what}: it is no folder of a cgroup v2 file system`, {
-        ...{ ...options, code: 'ERR_EBPF_NO_CGROUP', target: path },
+        ...options,
+        code: 'ERR_EBPF_NO_CGROUP',
+        target: path,
         hint: mountHint(),
       });
     case 'EPERM':
@@ -82,13 +91,15 @@ export function cgroupFailure(what: string, program: string, path: string, error
       if (missing.length > 0) return permissionError(message, options, missing);
       // kernel/bpf/cgroup.c, hierarchy_allows_attach
       return new EbpfAttachError(message, {
-        ...{ ...options, target: path },
+        ...options,
+        target: path,
         hint: `a cgroup above it may have a program that allows none below (see bpftool cgroup tree); ${permissionHint(missing)}`,
       });
     }
     case 'EINVAL':
       return new EbpfAttachError(message, {
-        ...{ ...options, target: path },
+        ...options,
+        target: path,
         hint: 'the program was loaded for another attachType than this one',
       });
   }

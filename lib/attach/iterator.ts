@@ -33,7 +33,8 @@ export function attachIterator(
   }
   if (program.type !== 'tracing') {
     throw new EbpfAttachError(`${what}: it is a ${program.type} program, not one of SEC("iter/…")`, {
-      ...{ code: 'ERR_EBPF_PROGRAM_TYPE', target },
+      code: 'ERR_EBPF_PROGRAM_TYPE',
+      target,
     });
   }
   try {

@@ -68,7 +68,8 @@ function netfilterFailure(
   }
   if (options.code === 'EBUSY') {
     return new EbpfAttachError(`${what}: ${words}`, {
-      ...{ ...options, target },
+      ...options,
+      target,
       hint: 'something else has this priority there: take the one beside it',
     });
   }

@@ -62,7 +62,9 @@ function perfEventFailure(what: string, program: ProgramRef, options: PerfEventO
   // Both for a kernel without a driver for the processor's counters, as in many virtual machines.
   if (EVENTS[event].type === 0 && (failed.code === 'ENOENT' || failed.code === 'EOPNOTSUPP')) {
     return new EbpfNotSupportedError(`${what}: this machine has no such counter`, {
-      ...{ ...failed, code: 'ERR_EBPF_NOT_SUPPORTED', feature: 'hardware counters' },
+      ...failed,
+      code: 'ERR_EBPF_NOT_SUPPORTED',
+      feature: 'hardware counters',
       hint: 'virtual machines often have none: cpu-clock is everywhere',
     });
   }
@@ -84,7 +86,8 @@ function threadsOf(what: string, pid: number): number[] {
     return readdirSync(`/proc/${pid}/task`).map(Number);
   } catch (error) {
     throw new EbpfAttachError(`${what}: there is no process ${pid}`, {
-      ...{ code: 'ESRCH', target: `process ${pid}` },
+      code: 'ESRCH',
+      target: `process ${pid}`,
       cause: error,
     });
   }

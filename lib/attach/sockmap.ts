@@ -38,7 +38,8 @@ export function attachSockmap(program: ProgramRef, map: BpfMap, options: Sockmap
   const attachType = options.attachType ?? only ?? SECTIONS[program.section];
   if (attachType === undefined) {
     throw new EbpfAttachError(`${what}: nothing says what it is to do there`, {
-      ...{ code: 'ERR_EBPF_NO_TARGET', target },
+      code: 'ERR_EBPF_NO_TARGET',
+      target,
       hint: 'pass attachType: sk_skb_stream_verdict, sk_skb_stream_parser or sk_skb_verdict',
     });
   }

@@ -343,7 +343,11 @@ function clsactFailure({ program, entry, options, what }: Attempt, error: unknow
   const where = `priority ${taken.priority}, handle ${taken.handle}`;
   const errno = failed.code === 'EEXIST' ? failed.errno : undefined;
   return new EbpfAttachError(`${message}: held by ${by} at ${where}`, {
-    ...{ code: 'EEXIST', errno, syscall: failed.syscall, target, holder },
+    code: 'EEXIST',
+    errno,
+    syscall: failed.syscall,
+    target,
+    holder,
     hint: 'take another priority or handle, or name none: then free ones are taken',
   });
 }

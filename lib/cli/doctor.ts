@@ -117,18 +117,24 @@ async function describe(found: Diagnosis): Promise<string[]> {
       { head: 'XDP features of the driver' },
     ],
     found.interfaces.map(({ name, up, mode, programId, features, error }) => [
-      ...[printable(name), up ? 'up' : 'down'],
+      printable(name),
+      up ? 'up' : 'down',
       mode === undefined ? '-' : `${programId} (${mode})`,
       error === undefined ? features.join(', ') || '-' : printable(error),
     ]),
   );
   return [
     ...facts,
-    ...['', ...verdicts('features', found.features)],
-    ...['', ...verdicts('program types', found.programTypes)],
-    ...['', ...verdicts('map types', found.mapTypes)],
-    ...['', ...verdicts('helpers', found.helpers)],
-    ...['', ...attached],
+    '',
+    ...verdicts('features', found.features),
+    '',
+    ...verdicts('program types', found.programTypes),
+    '',
+    ...verdicts('map types', found.mapTypes),
+    '',
+    ...verdicts('helpers', found.helpers),
+    '',
+    ...attached,
     ...remedyLines(found),
   ];
 }

@@ -264,15 +264,13 @@ export class ControlLoop implements Disposable {
       ({ action, outcome, error }) => `${action}: ${outcome}${error ? ` (${error})` : ''}`,
     );
     return {
-      ...{
-        time: new Date().toISOString(),
-        rule: name,
-        verdict,
-        signal,
-        value,
-        dryRun: this.dryRun,
-        actions: outcomes,
-      },
+      time: new Date().toISOString(),
+      rule: name,
+      verdict,
+      signal,
+      value,
+      dryRun: this.dryRun,
+      actions: outcomes,
       reason: `${name} is ${verdict === 'raise' ? 'raised' : 'cleared'}: ${signal} is ${round(value)}${unit}, ${state.limit(verdict)}${unit}${wait}${done.length > 0 ? `; ${done.join('; ')}` : ''}`,
     };
   }

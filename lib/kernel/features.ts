@@ -219,9 +219,18 @@ export async function probeWithHelpers(): Promise<KernelSupport & { helpers: Rec
       'mount -t securityfs securityfs /sys/kernel/security, or run as root, which can read it without';
   }
   return {
-    ...{ kernel: release(), capabilities: effectiveCapabilities(), btf: btf(answers) },
-    ...{ jit: jit(answers, tried), bpffs: bpffs(answers), tracefs: tracefs(answers), lockdown: locked },
-    ...{ programTypes, mapTypes, features, helpers, remedies: answers.remedies },
+    kernel: release(),
+    capabilities: effectiveCapabilities(),
+    btf: btf(answers),
+    jit: jit(answers, tried),
+    bpffs: bpffs(answers),
+    tracefs: tracefs(answers),
+    lockdown: locked,
+    programTypes,
+    mapTypes,
+    features,
+    helpers,
+    remedies: answers.remedies,
   };
 }
 

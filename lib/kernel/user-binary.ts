@@ -34,7 +34,11 @@ function onPath(name: string): string | undefined {
   const folders = /\.so(\.|$)/.test(name)
     ? [
         ...(process.env.LD_LIBRARY_PATH ?? '').split(delimiter),
-        ...['/usr/lib64', '/usr/lib', '/lib', `/usr/lib/${triplet}`, `/lib/${triplet}`],
+        '/usr/lib64',
+        '/usr/lib',
+        '/lib',
+        `/usr/lib/${triplet}`,
+        `/lib/${triplet}`,
       ]
     : [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/bin'];
   return folders
@@ -64,7 +68,8 @@ export function symbolOffset(what: string, path: string, symbol: string): number
   if (found.length > 1) {
     const places = found.map((place) => `0x${place.toString(16)}`).join(', ');
     throw new EbpfAttachError(`${what}: ${path} has several functions ${symbol}`, {
-      ...{ code: 'ERR_EBPF_AMBIGUOUS', target: symbol },
+      code: 'ERR_EBPF_AMBIGUOUS',
+      target: symbol,
       hint: `leave symbol out, and pass one of their offsets: ${places}`,
     });
   }

@@ -56,7 +56,10 @@ function onInterface(
   const { name: iface, ifindex, up } = findInterface(options);
   const existing = recordedAt(attachments, { ...options, iface: ifindex }).find((one) => one.hook === hook);
   const at = {
-    ...{ hook, iface, ifindex, netnsId: netnsIdentity(netns) },
+    hook,
+    iface,
+    ifindex,
+    netnsId: netnsIdentity(netns),
     ...(netns === undefined ? {} : { netns: String(netns) }),
   };
   return { at, existing, down: !up && bringUp !== false, make };

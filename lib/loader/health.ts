@@ -49,7 +49,9 @@ export function healthOf(
         ...entry.attachments.map((attachment) => attachmentHealth(entry, attachment)),
         ...(entry.lost ?? []).map(({ hook, words }) =>
           component(`attachment:${entry.handle}:${hook}`, () => ({
-            ...{ status: 'degraded', message: words, details: { programId: entry.program.id, hook } },
+            status: 'degraded',
+            message: words,
+            details: { programId: entry.program.id, hook },
           })),
         ),
       );
@@ -97,7 +99,12 @@ function attachmentHealth(entry: Entry, { link, hook, ...attachment }: Recorded)
 
 // Those that refuse an insertion when they are full. An LRU map is meant to be full, an array always is.
 const FILLING: ReadonlySet<string> = new Set([
-  ...['hash', 'percpu_hash', 'lpm_trie', 'hash_of_maps', 'devmap_hash', 'sockhash'],
+  'hash',
+  'percpu_hash',
+  'lpm_trie',
+  'hash_of_maps',
+  'devmap_hash',
+  'sockhash',
 ]);
 const FULL = 0.9;
 

@@ -162,7 +162,11 @@ export class EbpfLoader extends EventEmitter<LoaderEvents> implements AsyncDispo
       this.#checkOpen();
       return programs.map((program) => {
         const entry: Entry = {
-          ...{ handle: this.#freeHandle(program.name), program, object, state: 'loaded', source },
+          handle: this.#freeHandle(program.name),
+          program,
+          object,
+          state: 'loaded',
+          source,
           attachments: [],
         };
         if (pin) this.#pins.add(entry);

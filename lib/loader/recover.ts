@@ -27,8 +27,12 @@ export function openFolder(folder: PinFolder): Omit<Entry, 'handle'> {
     { globals: [] },
   );
   return {
-    ...{ program: object.program(about.program), object, state: 'loaded', source: about.source },
-    ...{ attachments: [], folder },
+    program: object.program(about.program),
+    object,
+    state: 'loaded',
+    source: about.source,
+    attachments: [],
+    folder,
   };
 }
 
@@ -54,8 +58,11 @@ export function recoverHooks(entry: Entry, folder: PinFolder): { found: Recorded
         });
       } else {
         found.push({
-          ...{ ...taken, handle: entry.handle, tried: [] },
-          ...{ pinnedAs: name, attachedAt: folder.hookTime(name) },
+          ...taken,
+          handle: entry.handle,
+          tried: [],
+          pinnedAs: name,
+          attachedAt: folder.hookTime(name),
         });
       }
     } catch (error) {
@@ -155,7 +162,11 @@ function takeInterface(entry: Entry, folder: PinFolder, name: string): Taken | s
   const link = hook === 'xdp' ? takeXdp(spot, pinned) : takeTc(spot, hook, pinned);
   if (!link) return 'the kernel has another program there, or none';
   return {
-    ...{ link, hook, iface, ifindex, netnsId },
+    link,
+    hook,
+    iface,
+    ifindex,
+    netnsId,
     ...(netns === undefined ? {} : { netns }),
     ...(link instanceof XdpLink ? { mode: link.mode } : {}),
   };

@@ -66,7 +66,9 @@ function unavailable(): EbpfError | undefined {
     }
     default:
       return new EbpfError(message, {
-        ...{ code: errnoName(errno), errno, syscall: 'bpf' },
+        code: errnoName(errno),
+        errno,
+        syscall: 'bpf',
         hint: 'it may pass: the machine, or the limits of this process, are at their end',
       });
   }

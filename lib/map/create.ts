@@ -51,7 +51,9 @@ function checked(spec: MapSpec, what: string): NativeMapCreation {
     );
   });
   return {
-    ...{ typeNumber, name, extra: 0 },
+    typeNumber,
+    name,
+    extra: 0,
     keySize: keySize ?? 0,
     valueSize: valueSize ?? 0,
     maxEntries: maxEntries ?? 0,

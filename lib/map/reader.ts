@@ -42,7 +42,13 @@ const DEFAULT_CAPACITY = 2 ** 20;
 const MOST_ROWS = 2 ** 31 - 1;
 
 const TYPES: ReadonlySet<string> = new Set([
-  ...['array', 'percpu_array', 'hash', 'percpu_hash', 'lru_hash', 'lru_percpu_hash', 'lpm_trie'],
+  'array',
+  'percpu_array',
+  'hash',
+  'percpu_hash',
+  'lru_hash',
+  'lru_percpu_hash',
+  'lpm_trie',
 ]);
 
 /**
@@ -277,7 +283,12 @@ export class MapReader implements Disposable {
       for (let i = 0; i < indices.length; i++) indices[i] = i;
     }
     const options: NativeReaderOptions = {
-      ...{ via, perCpu: this.#perCpu, capacity, keys, values, status },
+      via,
+      perCpu: this.#perCpu,
+      capacity,
+      keys,
+      values,
+      status,
       fields: Uint32Array.from(
         this.#layout.flatMap(({ offset, size, signed }) => [offset, size, signed ? 1 : 0]),
       ),

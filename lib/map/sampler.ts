@@ -41,8 +41,12 @@ export class MapSampler implements Disposable {
     this.#times = numbers(rows);
     this.#values = numbers(rows * width);
     const options = {
-      ...{ intervalUs, rows, outTimes: this.#times, outValues: this.#values },
-      ...{ times: numbers(rows), values: numbers(rows * width) },
+      intervalUs,
+      rows,
+      outTimes: this.#times,
+      outValues: this.#values,
+      times: numbers(rows),
+      values: numbers(rows * width),
     };
     this.#failure = failure;
     this.#native = this.#attempt(() => open(options));

@@ -15,7 +15,8 @@ export function attachStructOps(
   const what = `attach ${target}`;
   if (map.type !== 'struct_ops') {
     throw new EbpfAttachError(`${what}: it is a ${map.type} map, not struct_ops`, {
-      ...{ code: 'ERR_EBPF_MAP_TYPE', target },
+      code: 'ERR_EBPF_MAP_TYPE',
+      target,
       hint: 'other maps are used by programs, which attach',
     });
   }
@@ -28,7 +29,10 @@ export function attachStructOps(
   try {
     const { type: kind, id } = native.info();
     const link = new BpfLink({
-      ...{ native, kind, target, owner: id === undefined ? 'map' : 'fd' },
+      native,
+      kind,
+      target,
+      owner: id === undefined ? 'map' : 'fd',
       onClose: (closed) => links?.delete(closed),
     });
     links?.add(link);

@@ -111,9 +111,13 @@ function lookAtFlows(sheet: Sheet, classifier: TcClassifier, iface: string, top:
   const flows = classifier.flows(Number.POSITIVE_INFINITY);
   for (const flow of flows.slice(0, top)) {
     const labels = {
-      ...{ interface: iface, direction: flow.direction, protocol: flow.protocol },
-      ...{ source: flow.source, source_port: `${flow.sourcePort}` },
-      ...{ destination: flow.destination, destination_port: `${flow.destinationPort}` },
+      interface: iface,
+      direction: flow.direction,
+      protocol: flow.protocol,
+      source: flow.source,
+      source_port: `${flow.sourcePort}`,
+      destination: flow.destination,
+      destination_port: `${flow.destinationPort}`,
     };
     sheet.add(FAMILIES.flowPackets, labels, flow.packets);
     sheet.add(FAMILIES.flowBytes, labels, flow.bytes);

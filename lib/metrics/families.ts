@@ -2,10 +2,17 @@ import type { FamilyInfo } from './family.ts';
 import { POLL_DURATION } from './poll-duration.ts';
 
 const counter = (name: string, help: string, ...labels: string[]): FamilyInfo => ({
-  ...{ name, help, type: 'counter', labels },
+  name,
+  help,
+  type: 'counter',
+  labels,
 });
 const gauge = (name: string, help: string, ...labels: string[]): FamilyInfo => ({
-  ...{ name, help, type: 'gauge', labels, transient: true },
+  name,
+  help,
+  type: 'gauge',
+  labels,
+  transient: true,
 });
 
 /** Every family but those of declared maps. docs/metrics.md has the same table. */
@@ -21,22 +28,26 @@ export const FAMILIES = {
   programsAttachedTotal: gauge(
     'ebpf_programs_attached_total',
     'Attachments; the name that was promised, a gauge as ebpf_programs_attached',
-    ...['interface', 'program_type'],
+    'interface',
+    'program_type',
   ),
   attachmentErrors: counter(
     'ebpf_attachment_errors_total',
     'Attempts to attach that failed, by the code of the error',
-    ...['interface', 'error_type'],
+    'interface',
+    'error_type',
   ),
   programRuns: counter(
     'ebpf_program_run_total',
     'Runs of programs, while the kernel counts them (enableStats())',
-    ...['program', 'program_type'],
+    'program',
+    'program_type',
   ),
   programSeconds: counter(
     'ebpf_program_run_seconds_total',
     'Time that programs ran, while the kernel measures it (enableStats())',
-    ...['program', 'program_type'],
+    'program',
+    'program_type',
   ),
   mapEntries: gauge('ebpf_map_entries', 'Entries that a map holds', 'program', 'map'),
   mapMaxEntries: gauge('ebpf_map_max_entries', 'Entries that a map has room for', 'program', 'map'),
@@ -49,23 +60,27 @@ export const FAMILIES = {
   readErrors: counter(
     'ebpf_read_errors_total',
     'Looks at a program or map that failed, by the code of the error',
-    ...['source', 'error_type'],
+    'source',
+    'error_type',
   ),
   packets: counter('ebpf_packets_total', 'Frames that an interface received', 'interface', 'protocol'),
   packetBytes: counter(
     'ebpf_packet_bytes_total',
     'Bytes of the frames that an interface received, from the Ethernet header on',
-    ...['interface', 'protocol'],
+    'interface',
+    'protocol',
   ),
   guardPackets: counter(
     'ebpf_guard_packets_total',
     'Frames that a guarded interface received, by what became of them',
-    ...['interface', 'verdict'],
+    'interface',
+    'verdict',
   ),
   guardBytes: counter(
     'ebpf_guard_bytes_total',
     'Bytes of the frames that a guarded interface received, by what became of them',
-    ...['interface', 'verdict'],
+    'interface',
+    'verdict',
   ),
   syscallLatency: {
     name: 'ebpf_syscall_latency_seconds',
@@ -81,26 +96,35 @@ export const FAMILIES = {
   netPackets: counter(
     'ebpf_net_packets_total',
     'Packets that an interface received and sent',
-    ...['interface', 'direction'],
+    'interface',
+    'direction',
   ),
   netBytes: counter(
     'ebpf_net_bytes_total',
     'Bytes that an interface received and sent',
-    ...['interface', 'direction'],
+    'interface',
+    'direction',
   ),
   netDrops: counter('ebpf_net_drops_total', 'Packets that the kernel dropped, by its reason', 'reason'),
   netRetransmits: counter('ebpf_net_tcp_retransmits_total', 'TCP segments that were sent once more'),
   netTransitions: counter(
     'ebpf_net_tcp_transitions_total',
     'TCP sockets that went from one state to another',
-    ...['from', 'to'],
+    'from',
+    'to',
   ),
   netLost: counter('ebpf_net_lost_total', 'Events of the network that are in no count'),
   flowPackets: {
     ...counter(
       'ebpf_flow_packets_total',
       'Packets of the flows of the most bytes',
-      ...['interface', 'direction', 'protocol', 'source', 'source_port', 'destination', 'destination_port'],
+      'interface',
+      'direction',
+      'protocol',
+      'source',
+      'source_port',
+      'destination',
+      'destination_port',
     ),
     transient: true,
   },
@@ -108,20 +132,24 @@ export const FAMILIES = {
     ...counter(
       'ebpf_flow_bytes_total',
       'Bytes of the flows of the most bytes',
-      ...['interface', 'direction', 'protocol', 'source', 'source_port', 'destination', 'destination_port'],
+      'interface',
+      'direction',
+      'protocol',
+      'source',
+      'source_port',
+      'destination',
+      'destination_port',
     ),
     transient: true,
   },
   flowClassPackets: counter(
     'ebpf_flow_class_packets_total',
     'Packets by class',
-    ...['interface', 'class', 'direction'],
+    'interface',
+    'class',
+    'direction',
   ),
-  flowClassBytes: counter(
-    'ebpf_flow_class_bytes_total',
-    'Bytes by class',
-    ...['interface', 'class', 'direction'],
-  ),
+  flowClassBytes: counter('ebpf_flow_class_bytes_total', 'Bytes by class', 'interface', 'class', 'direction'),
   flowsCreated: counter('ebpf_flows_created_total', 'Flows that began', 'interface'),
   flowsEvicted: counter('ebpf_flows_evicted_total', 'Flows that made room for others', 'interface'),
 } as const satisfies Record<string, FamilyInfo>;

@@ -68,7 +68,15 @@ export interface LoadPlan {
 }
 
 const LOAD_MEMBERS = [
-  ...['globals', 'maps', 'programs', 'btf', 'kconfig', 'pinRoot', 'tokenPath', 'signal', 'verifierLog'],
+  'globals',
+  'maps',
+  'programs',
+  'btf',
+  'kconfig',
+  'pinRoot',
+  'tokenPath',
+  'signal',
+  'verifierLog',
 ];
 const MAP_MEMBERS = ['maxEntries', 'reuse', 'pin'];
 const PROGRAM_MEMBERS = ['load', 'device', 'attachTarget'];

@@ -280,7 +280,10 @@ function loadFailure(read: SourceBytes, info: ObjectInfo, error: unknown): unkno
     `load ${subject}: ${words}${detail ? `: ${detail}` : ''}${line ? `, at ${line}` : ''}`,
     {
       ...options,
-      ...{ program, summary, source: line, verifierLog },
+      program,
+      summary,
+      source: line,
+      verifierLog,
       hint:
         summary === undefined
           ? undefined

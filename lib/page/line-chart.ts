@@ -39,7 +39,9 @@ export class LineChart {
     };
     this.#plot = new uPlot(
       {
-        ...{ width: where.clientWidth, height: HEIGHT, legend: { show: false } },
+        width: where.clientWidth,
+        height: HEIGHT,
+        legend: { show: false },
         cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
         scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.1, 1)] } },
         axes: [
@@ -49,7 +51,10 @@ export class LineChart {
         series: [
           {},
           ...lines.map(({ name }) => ({
-            ...{ label: name, width: WIDTH.line, points: { show: false }, spanGaps: false },
+            label: name,
+            width: WIDTH.line,
+            points: { show: false },
+            spanGaps: false,
             stroke: () => colour(name),
             fill: () => colour(name).replace(/^rgb\((.*)\)$/, 'rgba($1, 0.07)'),
           })),

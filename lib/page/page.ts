@@ -69,8 +69,11 @@ function showPackets(last: Update, all: Update[], names: readonly string[]): voi
   const speeds = ofInterface(last.packets, iface);
   const totals = ofInterface(now?.totals ?? {}, iface);
   const row = (name: string, speed: Pair, total: Pair) => [
-    ...[name, rate(speed[0]), bytes(speed[1])],
-    ...[total[0].toLocaleString('en-US'), bytes(total[1])],
+    name,
+    rate(speed[0]),
+    bytes(speed[1]),
+    total[0].toLocaleString('en-US'),
+    bytes(total[1]),
   ];
   fillTable(
     byId('packets', HTMLTableElement),
@@ -114,14 +117,19 @@ function showFigures(last: Update): void {
 
 function showTables({ flows, drops, transitions, interfaces: names, health, decisions }: Now): void {
   const counts = ([name, perSecond, total]: readonly [string, number, number]) => [
-    ...[name, rate(perSecond), count(total)],
+    name,
+    rate(perSecond),
+    count(total),
   ];
   fillTable(
     byId('flows', HTMLTableElement),
     flows.map((flow) => [
       `${flow.interface} ${flow.direction === 'ingress' ? '←' : '→'} ${flow.source} → ${flow.destination}`,
       flow.protocol,
-      ...[rate(flow.rate[0]), bytes(flow.rate[1]), count(flow.total[0]), bytes(flow.total[1])],
+      rate(flow.rate[0]),
+      bytes(flow.rate[1]),
+      count(flow.total[0]),
+      bytes(flow.total[1]),
     ]),
     'no packets yet',
   );
@@ -130,7 +138,11 @@ function showTables({ flows, drops, transitions, interfaces: names, health, deci
   fillTable(
     byId('interfaces', HTMLTableElement),
     Object.entries(names).map(([name, { receive, transmit }]) => [
-      ...[name, rate(receive[0]), bytes(receive[1]), rate(transmit[0]), bytes(transmit[1])],
+      name,
+      rate(receive[0]),
+      bytes(receive[1]),
+      rate(transmit[0]),
+      bytes(transmit[1]),
     ]),
     'not watched',
   );

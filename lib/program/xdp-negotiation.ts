@@ -59,7 +59,13 @@ function withTried(error: EbpfAttachError, tried: readonly TriedMode[]): EbpfAtt
   const { code, errno, syscall, hint, target, holder } = error;
   const list = tried.map((entry) => `${entry.mode}: ${entry.code}`).join(', ');
   return new EbpfAttachError(`${error.message} (tried ${list})`, {
-    ...{ code, errno, syscall, hint, target, holder, tried },
+    code,
+    errno,
+    syscall,
+    hint,
+    target,
+    holder,
+    tried,
     cause: error,
   });
 }

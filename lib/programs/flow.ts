@@ -44,8 +44,21 @@ const LITTLE = endianness() === 'LE';
 const DIRECTIONS: readonly TcDirection[] = ['ingress', 'egress'];
 
 const PROTOCOLS: Readonly<Record<number, string>> = {
-  ...{ 1: 'icmp', 2: 'igmp', 4: 'ipip', 6: 'tcp', 17: 'udp', 33: 'dccp', 41: 'ipv6', 47: 'gre', 50: 'esp' },
-  ...{ 51: 'ah', 58: 'icmpv6', 103: 'pim', 112: 'vrrp', 132: 'sctp', 136: 'udplite' },
+  1: 'icmp',
+  2: 'igmp',
+  4: 'ipip',
+  6: 'tcp',
+  17: 'udp',
+  33: 'dccp',
+  41: 'ipv6',
+  47: 'gre',
+  50: 'esp',
+  51: 'ah',
+  58: 'icmpv6',
+  103: 'pim',
+  112: 'vrrp',
+  132: 'sctp',
+  136: 'udplite',
 };
 
 /** The flow at `at`, a struct flow. */

@@ -97,7 +97,8 @@ export class SyscallLatency implements Disposable {
     const { syscalls, globals, maxThreads, cgroup } = plan;
     // Ends before beginnings: a call that is seen to begin is seen to end.
     const wanted = [
-      ...['process_exit', 'process_exec'],
+      'process_exit',
+      'process_exec',
       ...(via === 'raw_tp' ? ['sys_exit', 'sys_enter'] : []),
       ...(via === 'kprobe' ? ['exit', 'enter'].flatMap((at) => syscalls.map((name) => `${at}_${name}`)) : []),
     ];
@@ -158,7 +159,10 @@ export class SyscallLatency implements Disposable {
 }
 
 const ALL_PROGRAMS: readonly string[] = [
-  ...['sys_enter', 'sys_exit', 'process_exit', 'process_exec'],
+  'sys_enter',
+  'sys_exit',
+  'process_exit',
+  'process_exec',
   ...SYSCALLS.flatMap((name) => [`enter_${name}`, `exit_${name}`]),
 ];
 
@@ -201,10 +205,15 @@ function checked(options: SyscallLatencyOptions): Plan {
   const only = pid === undefined ? {} : { only_tgid: pid };
   const except = excludeSelf ? { except_tgid: process.pid } : {};
   return {
-    ...{ via, syscalls: names, maxThreads, cgroup },
+    via,
+    syscalls: names,
+    maxThreads,
+    cgroup,
     globals: {
-      ...{ rows: rowsByNumber(names), in_cgroup: cgroup !== undefined },
-      ...{ ...only, ...except },
+      rows: rowsByNumber(names),
+      in_cgroup: cgroup !== undefined,
+      ...only,
+      ...except,
       ...(pid !== undefined || excludeSelf ? namespaceGlobals() : {}),
     },
   };
@@ -219,7 +228,8 @@ function checkProcess(pid: number): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') return; // EPERM: somebody else's
     throw new EbpfAttachError(`measure system calls of process ${pid}: there is no such process`, {
-      ...{ code: 'ESRCH', target: String(pid) },
+      code: 'ESRCH',
+      target: String(pid),
       hint: 'pid is a process id of the PID namespace that this process is in',
     });
   }

@@ -148,7 +148,8 @@ export class XdpGuard implements Disposable {
         (n, i) => n - (from[i] ?? 0),
       );
       return {
-        ...{ prefix, ...(limit ? { limit } : {}) },
+        prefix,
+        ...(limit ? { limit } : {}),
         passed: { packets: passed, bytes: passedBytes },
         dropped: { packets: dropped, bytes: droppedBytes },
       };
@@ -190,7 +191,9 @@ export class XdpGuard implements Disposable {
     const row = old?.row ?? this.#free[0];
     if (row === undefined) {
       throw new EbpfMapError(`guard ${words}: there are ${MOST_RULES} rules already`, {
-        ...{ code: 'ERR_EBPF_FULL', map: 'guard_prefixes', hint: 'lift() some, or take shorter prefixes' },
+        code: 'ERR_EBPF_FULL',
+        map: 'guard_prefixes',
+        hint: 'lift() some, or take shorter prefixes',
       });
     }
     this.#object.map('guard_rules').set(row, ruleBytes(limit), BPF_F_LOCK);

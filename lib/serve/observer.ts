@@ -183,7 +183,10 @@ function rules(interfaces: readonly string[], flood: number): ControlRule[] {
   const steady = { forMs: 2_000, cooldownMs: 10_000 };
   return [
     ...interfaces.map((iface) => ({
-      ...{ name: `flood on ${iface}`, signal: `packets.${iface}`, above: flood, clearAt: flood / 2 },
+      name: `flood on ${iface}`,
+      signal: `packets.${iface}`,
+      above: flood,
+      clearAt: flood / 2,
       ...steady,
     })),
     { name: 'drops', signal: 'network.drops', above: 1000, clearAt: 100, ...steady },

@@ -130,7 +130,9 @@ function rows(
 function flowRow(iface: string, flow: FlowSampleRow): FlowRow {
   const { direction, protocol, source, sourcePort, destination, destinationPort } = flow;
   return {
-    ...{ interface: iface, direction, protocol },
+    interface: iface,
+    direction,
+    protocol,
     source: endpoint(source, sourcePort),
     destination: endpoint(destination, destinationPort),
     rate: pair(flow.rates),

@@ -25,7 +25,8 @@ export function flowFrame(subject: FlowSubject, sample: FlowSample, final: boole
     final ? `${title}, detached: means and totals` : title,
     ...table(classLines(final ? classes : rates, waysOf(subject), final ? 'totals' : 'rates')),
     ...table(flowLines(shown)),
-    ...['', paint('dim', last)],
+    '',
+    paint('dim', last),
   ]
     .slice(0, high)
     .map((line) => clip(line, columns - 1)); // a character in the last cell makes some terminals wrap

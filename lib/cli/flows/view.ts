@@ -34,8 +34,15 @@ export class JsonView implements FlowView {
   show({ time, classes, rates, flows, evicted }: FlowSample): void {
     const { iface, direction, via, top } = this.#subject;
     printJson({
-      ...{ time: time.toISOString(), interface: iface, direction, via, classes, rates },
-      ...{ flowCount: flows.length, flows: flows.slice(0, top), evicted },
+      time: time.toISOString(),
+      interface: iface,
+      direction,
+      via,
+      classes,
+      rates,
+      flowCount: flows.length,
+      flows: flows.slice(0, top),
+      evicted,
     });
   }
 
@@ -134,12 +141,24 @@ export function flowLines(flows: FlowSample['flows']): string[] {
   if (flows.length === 0) return [];
   return tableLines(
     [
-      ...[{ head: '' }, { head: 'protocol' }, { head: 'from' }, { head: 'to' }],
-      ...[right('packets/s'), right('bytes/s'), right('packets'), right('bytes')],
+      { head: '' },
+      { head: 'protocol' },
+      { head: 'from' },
+      { head: 'to' },
+      right('packets/s'),
+      right('bytes/s'),
+      right('packets'),
+      right('bytes'),
     ],
     flows.map((flow) => [
-      ...[way(flow), flow.protocol, sourceWords(flow), destinationWords(flow)],
-      ...[rate(flow.rates.packets), bytes(flow.rates.bytes), count(flow.packets), bytes(flow.bytes)],
+      way(flow),
+      flow.protocol,
+      sourceWords(flow),
+      destinationWords(flow),
+      rate(flow.rates.packets),
+      bytes(flow.rates.bytes),
+      count(flow.packets),
+      bytes(flow.bytes),
     ]),
   );
 }

@@ -68,8 +68,10 @@ export function latencyFrame(
   const [head = '', ...body] = tableLines(
     [...COLUMNS, ...(withCalls ? [CALLS] : []), ...(withStrip ? [{ head: scale() }] : [])],
     Object.entries(histograms).map(([name, calls]) => [
-      ...[paint('cyan', name), rate(rates[name] ?? 0)],
-      ...[latency(calls.percentile(50).ns), latency(calls.percentile(99).ns)],
+      paint('cyan', name),
+      rate(rates[name] ?? 0),
+      latency(calls.percentile(50).ns),
+      latency(calls.percentile(99).ns),
       ...(withCalls ? [count(sample.totals[name]?.count ?? 0)] : []),
       ...(withStrip ? [painted(heatStrip(calls).trimEnd())] : []),
     ]),
@@ -78,7 +80,9 @@ export function latencyFrame(
   const lost = lostWords(sample.lost);
   const lines = [
     final ? `${heading}, detached: of the whole run` : heading,
-    ...['', paint('dim', head), ...body],
+    '',
+    paint('dim', head),
+    ...body,
     ...(lost === undefined ? [] : ['', paint('red', lost)]),
     ...(final ? [] : ['', paint('dim', '^C detaches and ends')]),
   ];

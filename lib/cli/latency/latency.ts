@@ -52,7 +52,8 @@ async function latency(options: LatencyOptions): Promise<void> {
   try {
     const { SyscallLatency } = await import('../../programs/index.ts');
     const measuring = await SyscallLatency.attach({
-      ...{ via, excludeSelf: true },
+      via,
+      excludeSelf: true,
       ...(pid === undefined ? {} : { pid }),
       ...(cgroup === undefined ? {} : { cgroup }),
       ...(syscalls === undefined ? {} : { syscalls }),

@@ -39,7 +39,8 @@ export class LatencyJson implements View<LatencySample> {
 
   show({ time, totals, last, rates, lost }: LatencySample): void {
     printJson({
-      ...{ time: time.toISOString(), via: this.#subject.via },
+      time: time.toISOString(),
+      via: this.#subject.via,
       totals: mapValues(totals, ({ count, sumNs, slots }) => ({ count, sumNs, slots: [...slots] })),
       rates,
       percentiles: mapValues(last, (calls) => ({ p50: calls.percentile(50), p99: calls.percentile(99) })),

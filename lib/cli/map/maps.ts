@@ -25,12 +25,19 @@ Examples:
       print(
         ...tableLines(
           [
-            ...[right('id'), { head: 'type' }, { head: 'name' }],
+            right('id'),
+            { head: 'type' },
+            { head: 'name' },
             ...['key', 'value', 'entries', 'memory'].map(right),
           ],
           maps.map(({ id, type, name = '', keySize, valueSize, maxEntries, memoryBytes }) => [
-            ...[String(id), type, printable(name) || '-', bytes(keySize), bytes(valueSize)],
-            ...[maxEntries.toLocaleString('en-US'), bytes(memoryBytes)],
+            String(id),
+            type,
+            printable(name) || '-',
+            bytes(keySize),
+            bytes(valueSize),
+            maxEntries.toLocaleString('en-US'),
+            bytes(memoryBytes),
           ]),
         ),
       );

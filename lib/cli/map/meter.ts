@@ -66,7 +66,9 @@ export class MapMeter {
         const name = `${key} ${cpu}`;
         seen.set(name, numbers);
         rows.push({
-          ...{ key, values: numbers, ...this.#change(name, numbers, seconds) },
+          key,
+          values: numbers,
+          ...this.#change(name, numbers, seconds),
           ...(this.#perCpu ? { cpu } : {}),
         });
       }

@@ -110,7 +110,10 @@ function words({ valueSize }: BpfMap): NamedField[] | undefined {
   if ([1, 2, 4].includes(valueSize)) return [{ name: 'value', offset: 0, size: valueSize, signed: false }];
   if (valueSize % 8 !== 0) return undefined;
   return Array.from({ length: valueSize / 8 }, (_, i) => ({
-    ...{ name: String(8 * i), offset: 8 * i, size: 8, signed: false },
+    name: String(8 * i),
+    offset: 8 * i,
+    size: 8,
+    signed: false,
   }));
 }
 

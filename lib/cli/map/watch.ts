@@ -42,7 +42,9 @@ export async function watch(
     const told = perCpu === true && perCpuMap(map);
     const watched: WatchedMap = { id: map.id, name: map.name, type: map.type, fields: names, perCpu: told };
     const meter = new MapMeter(reader, {
-      ...{ keySize: map.keySize, perCpu: told, keyOf: (key: Uint8Array) => keyWords(map, key) },
+      keySize: map.keySize,
+      perCpu: told,
+      keyOf: (key: Uint8Array) => keyWords(map, key),
     });
     const view = json ? new JsonView(watched) : onTerminal() ? new TableView(watched) : new LineView(watched);
     let last = meter.sample();
@@ -81,10 +83,13 @@ class JsonView implements View {
     const named = (numbers: readonly number[]) =>
       Object.fromEntries(fields.map((field, i) => [field, numbers[i] ?? 0]));
     printJson({
-      ...{ time: time.toISOString(), map: { id, name } },
+      time: time.toISOString(),
+      map: { id, name },
       rows: rows.map(({ key, cpu, values, rates }) => ({
-        ...{ key, ...(cpu === undefined ? {} : { cpu }) },
-        ...{ values: named(values), rates: named(rates) },
+        key,
+        ...(cpu === undefined ? {} : { cpu }),
+        values: named(values),
+        rates: named(rates),
       })),
     });
   }
@@ -164,7 +169,8 @@ export function mapFrame(map: WatchedMap, sample: MapSample, final: boolean, are
       ...map.fields.flatMap((field) => [right(printable(field)), right('/s')]),
     ],
     shown.map(({ key, cpu, values, rates }) => [
-      ...[String(key), ...(cpu === undefined ? [] : [String(cpu)])],
+      String(key),
+      ...(cpu === undefined ? [] : [String(cpu)]),
       ...map.fields.flatMap((_, i) => [count(values[i] ?? 0), rate(rates[i] ?? 0)]),
     ]),
   );
@@ -172,7 +178,9 @@ export function mapFrame(map: WatchedMap, sample: MapSample, final: boolean, are
   const last = [...(more > 0 ? [`and ${plural(more, 'row')} more`] : []), ...(final ? [] : ['^C ends'])];
   const lines = [
     `${paint('bold', title(map))}  ${map.type}  ${duration(sample.elapsed)}`,
-    ...['', paint('dim', head), ...body],
+    '',
+    paint('dim', head),
+    ...body,
     ...(last.length > 0 ? ['', paint('dim', last.join('; '))] : []),
   ];
   return lines.slice(0, Math.max(area.rows - 1, 1)).map((line) => clip(line, area.columns - 1));

@@ -37,7 +37,11 @@ export function netFrame({ title, sample, final }: NetFrame, { columns, rows, st
   const speeds = final ? netMeans(sample) : sample.rates;
 
   const interfaceRow = (name: string, { rx, tx }: (typeof totals.interfaces)[string]) => [
-    ...[name, rate(rx.packets), bytes(rx.bytes), rate(tx.packets), bytes(tx.bytes)],
+    name,
+    rate(rx.packets),
+    bytes(rx.bytes),
+    rate(tx.packets),
+    bytes(tx.bytes),
   ];
   const busiest = Object.entries(speeds.interfaces).sort(
     ([, a], [, b]) => b.rx.packets + b.tx.packets - a.rx.packets - a.tx.packets,
@@ -63,7 +67,9 @@ export function netFrame({ title, sample, final }: NetFrame, { columns, rows, st
   const heading = `${paint('bold', title)}  ${duration(sample.elapsed)}`;
   const lines = [
     final ? `${heading}, detached: means and totals` : heading,
-    ...['', paint('dim', head), ...body],
+    '',
+    paint('dim', head),
+    ...body,
     ...(drops.length > 0 ? section('dropped', drops) : []),
     ...section('TCP', [
       ...Object.entries(tcp.all).map(([name, total]) => [

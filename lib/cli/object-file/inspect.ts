@@ -41,24 +41,33 @@ async function describe(file: string, info: ObjectInfo): Promise<string[]> {
   const programs = tableLines(
     [{ head: 'program' }, { head: 'section' }, { head: 'type' }, { head: 'instructions', align: 'right' }],
     info.programs.map(({ name, section, type, instructions }) => [
-      ...[printable(name), printable(section), printable(type)],
+      printable(name),
+      printable(section),
+      printable(type),
       instructions.toLocaleString('en-US'),
     ]),
   );
   const maps = tableLines(
     [
-      ...[{ head: 'map' }, { head: 'type' }],
+      { head: 'map' },
+      { head: 'type' },
       ...['key', 'value', 'entries', 'flags'].map((head) => ({ head, align: 'right' as const })),
     ],
     info.maps.map(({ name = '', type, keySize, valueSize, maxEntries, flags = 0 }) => [
-      ...[printable(name), printable(type), bytes(keySize), bytes(valueSize)],
-      ...[maxEntries.toLocaleString('en-US'), flags === 0 ? '-' : `0x${flags.toString(16)}`],
+      printable(name),
+      printable(type),
+      bytes(keySize),
+      bytes(valueSize),
+      maxEntries.toLocaleString('en-US'),
+      flags === 0 ? '-' : `0x${flags.toString(16)}`,
     ]),
   );
   return [
     ...facts,
-    ...['', ...(info.programs.length > 0 ? underHead(programs) : ['no programs'])],
-    ...['', ...(info.maps.length > 0 ? underHead(maps) : ['no maps'])],
+    '',
+    ...(info.programs.length > 0 ? underHead(programs) : ['no programs']),
+    '',
+    ...(info.maps.length > 0 ? underHead(maps) : ['no maps']),
   ];
 }
 

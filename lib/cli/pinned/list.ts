@@ -43,11 +43,16 @@ async function describe(programs: readonly LoadedProgram[], root: string): Promi
   const { tableLines } = await import('../terminal/table.ts');
   return tableLines(
     [
-      ...[{ head: 'handle' }, { head: 'id', align: 'right' as const }, { head: 'type' }],
-      ...[{ head: 'attached to' }, { head: 'from' }],
+      { head: 'handle' },
+      { head: 'id', align: 'right' as const },
+      { head: 'type' },
+      { head: 'attached to' },
+      { head: 'from' },
     ],
     programs.map(({ handle, program, type, source, attachments }) => [
-      ...[printable(handle), String(program.id), type],
+      printable(handle),
+      String(program.id),
+      type,
       printable(attachments.map(place).join(', ')) || '-',
       printable(source),
     ]),

@@ -63,7 +63,13 @@ Examples:
 export function programLine({ handle, program, object, state, type, ...rest }: LoadedProgram): ProgramLine {
   const { name, id, tag } = program;
   return {
-    ...{ handle, program: name, id, type, tag, state, source: rest.source },
+    handle,
+    program: name,
+    id,
+    type,
+    tag,
+    state,
+    source: rest.source,
     maps: Object.fromEntries(Object.values(object.maps).map((map) => [map.name, map.id])),
     attachments: rest.attachments.map(attachmentLine),
   };

@@ -45,7 +45,9 @@ async function describe(health: HealthReport, loader: EbpfLoader): Promise<strin
     ...tableLines(
       [{ head: 'status' }, { head: 'component' }, { head: 'what the kernel says' }],
       health.components.map(({ status, component, message }) => [
-        ...[word(status), printable(component), printable(message)],
+        word(status),
+        printable(component),
+        printable(message),
       ]),
     ).slice(health.components.length > 0 ? 0 : 1),
   ];

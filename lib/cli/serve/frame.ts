@@ -36,7 +36,9 @@ export function serveFrame(
   const body = Object.entries(update.packets).map(([iface, protocols]) => {
     const [packets, size] = sumOf(protocols);
     return [
-      ...[paint('bold', iface), rate(packets), bytes(size)],
+      paint('bold', iface),
+      rate(packets),
+      bytes(size),
       ...PROTOCOLS.map((name) => rate(protocols[name]?.[0] ?? 0)),
       count(sumOf(totals[iface] ?? {})[0]),
     ];
@@ -46,7 +48,10 @@ export function serveFrame(
   const all = [
     `${paint('bold', 'node-ebpf')}  ${paint('cyan', subject.url)}  ${paint(COLOURS[health.status], health.status)}`,
     paint('dim', subject.demo ? `${health.message}; demo: sends packets of its own on lo` : health.message),
-    ...['', paint('dim', head), ...lines, ''],
+    '',
+    paint('dim', head),
+    ...lines,
+    '',
     `system calls ${count(callsOf(update))}, connections ${rate(opened)}/s, drops ${rate(drops)}/s, retransmits ${rate(retransmits)}/s`,
     ...log,
     ...(final ? ['', 'detached'] : ['', paint('dim', '^C detaches and ends')]),

@@ -116,7 +116,9 @@ async function serve(ifaces: string[], options: ServeOptions): Promise<void> {
     const interfaces = [...new Set(ifaces)];
     const token = await tokenOf(options);
     const observer = new Observer({
-      ...{ interfaces, netns, mode },
+      interfaces,
+      netns,
+      mode,
       ...(options.programs ? { programs: options.programs } : {}),
       ...(flows === undefined ? {} : { flows }),
       ...(flood === undefined ? {} : { flood }),

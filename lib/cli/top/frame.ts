@@ -51,7 +51,9 @@ export function frame({ subject, sample, final }: Frame, { columns, rows, stream
     const percent = `${Math.round(share * 100)} % `.padStart(PERCENT);
     const drawn = name === 'total' ? '' : percent + paint(COLOURS[name], bar(share, barWidth, blocks));
     return [
-      ...[paint(COLOURS[name], name), rate(speed.packets), bytes(speed.bytes)],
+      paint(COLOURS[name], name),
+      rate(speed.packets),
+      bytes(speed.bytes),
       ...(withTotals ? [count(counted.packets), bytes(counted.bytes)] : []),
       ...(barWidth > 0 ? [drawn] : []),
     ];
@@ -68,7 +70,9 @@ export function frame({ subject, sample, final }: Frame, { columns, rows, stream
   const lines = [
     final ? `${title}, detached: means and totals` : title,
     ...(subject.note === undefined ? [] : [paint('dim', subject.note)]),
-    ...['', paint('dim', head), ...body],
+    '',
+    paint('dim', head),
+    ...body,
     ...(final ? [] : ['', paint('dim', '^C detaches and ends')]),
   ];
   return lines.slice(0, Math.max(rows - 1, 1)).map((line) => clip(line, room));
