@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, describe, expect, it, test, vi } from 'vitest';
+import { run as runCommand } from '../../lib/cli/run.ts';
 import { printable, report } from '../../lib/cli/terminal/output.ts';
 import { positiveNumber } from '../../lib/cli/terminal/pace.ts';
 import { tableLines } from '../../lib/cli/terminal/table.ts';
@@ -34,13 +35,37 @@ interface Outcome {
   stderr: string;
 }
 
-function run(args: readonly string[], env: NodeJS.ProcessEnv = {}): Outcome {
+/** The command as a process of its own, as a shell starts it. */
+function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Outcome {
   const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, ...args], {
     encoding: 'utf8',
     env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined, ...env },
     timeout: 15_000,
   });
   return { status, stdout, stderr };
+}
+
+/** The command in this process, by the function that main.ts calls: a process takes a quarter of a second to start. */
+async function run(args: readonly string[], env: Record<string, string | undefined> = {}): Promise<Outcome> {
+  const written = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) {
+    vi.spyOn(process[name], 'write').mockImplementation((text) => {
+      written[name] += text;
+      return true;
+    });
+  }
+  const environment: Record<string, string | undefined> = { NO_COLOR: '1', FORCE_COLOR: undefined, ...env };
+  for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value);
+  const before = process.exitCode;
+  process.exitCode = undefined;
+  try {
+    await runCommand(args);
+    return { status: Number(process.exitCode ?? 0), ...written };
+  } finally {
+    process.exitCode = before;
+    vi.unstubAllEnvs();
+    vi.restoreAllMocks();
+  }
 }
 
 /** What a person may be shown of an error: a line that says it, and perhaps one that helps. */
@@ -273,7 +298,7 @@ describe('arguments', () => {
 
   it('says its version, without the addon', () => {
     const env = { NODE_EBPF_BINARY: '/nowhere.node' };
-    expect(run(['--version'], env)).toEqual({ status: 0, stdout: `${version}\n`, stderr: '' });
+    expect(start(['--version'], env)).toEqual({ status: 0, stdout: `${version}\n`, stderr: '' });
   });
 
   it.each([
@@ -283,18 +308,18 @@ describe('arguments', () => {
       ['map', 'get'],
       ['map', 'watch'],
     ],
-  ])('explains itself: %s %s --help', (...command) => {
-    const { status, stdout, stderr } = run([...command, '--help']);
+  ])('explains itself: %s %s --help', async (...command) => {
+    const { status, stdout, stderr } = await run([...command, '--help']);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(stdout).toMatch(new RegExp(`^Usage: node-ebpf ${command.join(' ')}`));
     expect(stdout).toContain('Examples:\n  $ node-ebpf ');
     for (const line of stdout.split('\n')) expect(line.length).toBeLessThan(120);
     const help = [...command.slice(0, -1), 'help', ...command.slice(-1)];
-    if (command.length > 0) expect(run(help).stdout).toBe(stdout);
+    if (command.length > 0) expect((await run(help)).stdout).toBe(stdout);
   });
 
   it('shows the help where no command is given', () => {
-    const { status, stdout, stderr } = run([]);
+    const { status, stdout, stderr } = start([]);
     expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
     expect(stderr).toMatch(/^Usage: node-ebpf /);
   });
@@ -314,18 +339,25 @@ describe('arguments', () => {
     [['map', 'get', '1', 'x'], "'x' is invalid for argument 'key'. Expected a number, or bytes", ''],
     [['map', 'watch', '1', '--interval', '0'], "'0' is invalid. Expected a number of seconds above 0.", ''],
     [['top', '--mode', 'fast'], "'fast' is invalid. Allowed choices are hw, drv, skb.", ''],
-  ])('refuses %j in one sentence', (args, message, hint) => {
-    const { status, stdout, stderr } = run(args);
+  ])('refuses %j in one sentence', async (args, message, hint) => {
+    const { status, stdout, stderr } = await run(args);
     expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
     expectReadable(stderr);
     expect(stderr).toContain(message);
     expect(stderr).toContain(hint);
-    const { error } = JSON.parse(run([...args, '--json']).stderr.replace(/^$/, '{}')) as {
+    const { error } = JSON.parse((await run([...args, '--json'])).stderr.replace(/^$/, '{}')) as {
       error?: { name: string; code: string };
     };
     // Where an option lacks its value, --json is taken for it.
     if (args.at(-1) !== '--seconds')
       expect(error).toMatchObject({ name: 'UsageError', code: 'ERR_EBPF_USAGE' });
+  });
+
+  it('ends with the status that the command line deserves, as a process too', () => {
+    expect(start(['top', '--seconds', '0', '--json'])).toMatchObject({ status: 2, stdout: '' });
+    const bad = start(['validate', '/bin/true']);
+    expect(bad).toMatchObject({ status: 1, stderr: '' });
+    expect(bad.stdout).toContain('[elf-machine]');
   });
 
   test.each(['1', '0.5', '.5', '86400'])('%s is a number of seconds', (text) =>
@@ -340,8 +372,8 @@ describe('arguments', () => {
 describe('inspect and validate', () => {
   const object = shippedObject('xdp_counter');
 
-  it('shows programs, maps, licence and BTF', () => {
-    const { status, stdout, stderr } = run(['inspect', object]);
+  it('shows programs, maps, licence and BTF', async () => {
+    const { status, stdout, stderr } = await run(['inspect', object]);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(stdout).toMatch(/^licence +Dual BSD\/GPL$/m);
     expect(stdout).toMatch(/^BTF +yes, 0 CO-RE relocations$/m);
@@ -349,16 +381,16 @@ describe('inspect and validate', () => {
     expect(stdout).toMatch(/^packet_counters +percpu_array +4 B +16 B +4 +-$/m);
   });
 
-  it('says what an object lacks', () => {
+  it('says what an object lacks', async () => {
     const xdp = 'SEC("xdp") int f(void *c) { return 2; }';
-    const bare = run(['inspect', file('bare.o', compile(xdp, { license: '', flags: [] }))]);
+    const bare = await run(['inspect', file('bare.o', compile(xdp, { license: '', flags: [] }))]);
     expect(bare).toMatchObject({ status: 0, stderr: '' });
     expect(bare.stdout).toMatch(/^licence +none$/m);
     expect(bare.stdout).toMatch(/^BTF +no$/m);
     expect(bare.stdout).toMatch(/\nno maps\n$/);
     const definition = '__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1); __uint(map_flags, 1);';
     const map = `struct { ${definition} __type(key, int); __type(value, int); } m SEC(".maps");`;
-    const { stdout } = run(['inspect', file('map.o', compile(map))]);
+    const { stdout } = await run(['inspect', file('map.o', compile(map))]);
     expect(stdout).toMatch(/^no programs$/m);
     expect(stdout).toMatch(/^m +hash +4 B +4 B +1 +0x1$/m);
   });
@@ -371,8 +403,8 @@ describe('inspect and validate', () => {
     expect(stripVTControlCharacters(stderr)).toMatch(/^error: write to standard output: ENOSPC[^\n]+\n$/);
   });
 
-  it('prints one JSON object', () => {
-    const { status, stdout } = run(['inspect', '--json', object]);
+  it('prints one JSON object', async () => {
+    const { status, stdout } = await run(['inspect', '--json', object]);
     expect(status).toBe(0);
     expect(stdout.trimEnd()).not.toContain('\n');
     expect(JSON.parse(stdout)).toMatchObject({
@@ -383,28 +415,31 @@ describe('inspect and validate', () => {
     });
   });
 
-  it('finds a good object ok, and one that only the verifier refuses, too', () => {
-    expect(run(['validate', object])).toEqual({
+  it('finds a good object ok, and one that only the verifier refuses, too', async () => {
+    expect(await run(['validate', object])).toEqual({
       status: 0,
       stdout: `${object}: ok (1 program, 1 map)\n`,
       stderr: '',
     });
-    expect(run(['validate', testObject('refused')]).status).toBe(0);
-    expect(JSON.parse(run(['validate', '--json', object]).stdout)).toMatchObject({ ok: true, findings: [] });
+    expect((await run(['validate', testObject('refused')])).status).toBe(0);
+    expect(JSON.parse((await run(['validate', '--json', object])).stdout)).toMatchObject({
+      ok: true,
+      findings: [],
+    });
   });
 
-  it('tells warnings, and is ok all the same', () => {
+  it('tells warnings, and is ok all the same', async () => {
     const path = file('no-btf.o', readFileSync(testObject('refused')));
     execFileSync('llvm-strip-14', ['-g', '--remove-section=.BTF', '--remove-section=.BTF.ext', path]);
-    const { status, stdout } = run(['validate', path]);
+    const { status, stdout } = await run(['validate', path]);
     expect(status).toBe(0);
     expect(stdout).toMatch(/^warning: [^\n]+ \[btf-missing\]\n {2}remedy: [^\n]+\n/);
     expect(stdout).toContain(`${path}: ok (1 program, 0 maps; 1 warning)\n`);
   });
 
-  it('colours for people only', () => {
-    expect(run(['validate', object], { NO_COLOR: undefined }).stdout).not.toContain('\x1b');
-    expect(run(['validate', object], { NO_COLOR: undefined, FORCE_COLOR: '1' }).stdout).toContain(
+  it('colours for people only', async () => {
+    expect((await run(['validate', object], { NO_COLOR: undefined })).stdout).not.toContain('\x1b');
+    expect((await run(['validate', object], { NO_COLOR: undefined, FORCE_COLOR: '1' })).stdout).toContain(
       '\x1b[32mok',
     );
   });
@@ -423,40 +458,40 @@ describe('inspect and validate', () => {
     ['a FIFO', 'file-type', fifo],
     ['a 1 GiB sparse file', 'file-size', sparse],
     ['a name that would command the terminal', 'file-missing', () => join(folder, 'a\x1b[2J\nb.o')],
-  ])('%s is refused in a line or two', (_, rule, make) => {
+  ])('%s is refused in a line or two', async (_, rule, make) => {
     const path = make();
-    const started = run(['inspect', path]);
-    expect(started).toMatchObject({ status: 1, stdout: '' });
-    expectReadable(started.stderr);
-    expect(started.stderr).not.toContain('\x1b');
+    const inspected = await run(['inspect', path]);
+    expect(inspected).toMatchObject({ status: 1, stdout: '' });
+    expectReadable(inspected.stderr);
+    expect(inspected.stderr).not.toContain('\x1b');
 
-    const { error } = JSON.parse(run(['inspect', '--json', path]).stderr) as {
+    const { error } = JSON.parse((await run(['inspect', '--json', path])).stderr) as {
       error: Record<string, string>;
     };
     expect(error).toMatchObject({ name: 'EbpfValidationError', code: 'ERR_EBPF_INVALID_OBJECT' });
     expect(error.message).toContain(path);
 
-    const validated = run(['validate', path]);
+    const validated = await run(['validate', path]);
     expect(validated).toMatchObject({ status: 1, stderr: '' });
     expect(validated.stdout).toContain(`[${rule}`);
     expect(validated.stdout).toMatch(/: not ok \(1 error\)\n$/);
     expect(validated.stdout).not.toContain('\x1b');
-    const json = run(['validate', '--json', path]);
+    const json = await run(['validate', '--json', path]);
     expect(json).toMatchObject({ status: 1, stderr: '' });
     expect(JSON.parse(json.stdout)).toMatchObject({ ok: false, findings: [{ level: 'error', place: path }] });
   });
 
-  it('holds an object against a kernel’s BTF that is named', () => {
+  it('holds an object against a kernel’s BTF that is named', async () => {
     const object = file(
       'core.o',
       compile(`struct thing { int field; } __attribute__((preserve_access_index));
         SEC("xdp") int f(void *c) { return ((struct thing *)c)->field; }`),
     );
-    const { status, stdout } = run(['validate', '--btf', object, object]);
+    const { status, stdout } = await run(['validate', '--btf', object, object]);
     expect({ status, stdout }).toEqual({ status: 0, stdout: `${object}: ok (1 program, 0 maps)\n` });
-    const absent = run(['validate', '--btf', shippedObject('xdp_counter'), object]);
+    const absent = await run(['validate', '--btf', shippedObject('xdp_counter'), object]);
     expect(absent).toMatchObject({ status: 1, stdout: expect.stringContaining('[core-type-missing]') });
-    expect(run(['validate', '--btf', folder, object]).stdout).toContain('[btf-kernel]');
+    expect((await run(['validate', '--btf', folder, object])).stdout).toContain('[btf-kernel]');
   });
 
   function file(name: string, content: string | Uint8Array): string {
@@ -486,7 +521,7 @@ describe('doctor, on other machines', () => {
       fs.readFileSync = (path, ...rest) => files[path] ?? readFileSync(path, ...rest);`;
     writeFileSync(script, `${head}\n${system}\nsyncBuiltinESMExports();\n`);
     const options = `${process.env.NODE_OPTIONS ?? ''} --import ${script}`;
-    return run(['doctor', ...args], { NODE_EBPF_BINARY: addonFile(members), NODE_OPTIONS: options });
+    return start(['doctor', ...args], { NODE_EBPF_BINARY: addonFile(members), NODE_OPTIONS: options });
   }
 
   const PROBE = `probe: async (helpers) => ({ programTypes: { xdp: 0 }, mapTypes: { ringbuf: 0 }, jit: 0, jitedBytes: 9,
