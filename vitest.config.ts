@@ -19,8 +19,14 @@ const outside = [
   'test/kernel/kernel/drop-privileges.test.ts',
 ];
 
+/** Tests in test/kernel/ of what is built upon the library: commands, documents, metrics, the programs that ship. */
+const built = 'test/kernel/{cli,docs,metrics,programs,serve}/**/*.test.ts';
+
 interface Suite {
   name: string;
+  /** test/NAME/ unless given. */
+  include?: string;
+  exclude?: string;
   /** Projects of one number run together, and before those of a higher one. */
   order: number;
   seconds: number;
@@ -31,14 +37,16 @@ interface Suite {
 const suites: Suite[] = [
   { name: 'unit', order: 0, seconds: 60, serial: false },
   { name: 'native', order: 1, seconds: 300, serial: false },
-  { name: 'kernel', order: 2, seconds: 120, serial: true },
-  { name: 'browser', order: 3, seconds: 120, serial: true },
-  { name: 'stress', order: 4, seconds: 300, serial: true },
-  { name: 'package', order: 5, seconds: 600, serial: true },
-  { name: 'vm', order: 6, seconds: 300, serial: true },
+  // test/kernel/ is two projects of about the same length: the scripts run them side by side.
+  { name: 'kernel', order: 2, seconds: 120, serial: true, exclude: built },
+  { name: 'commands', order: 3, seconds: 120, serial: true, include: built },
+  { name: 'browser', order: 4, seconds: 120, serial: true },
+  { name: 'stress', order: 5, seconds: 300, serial: true },
+  { name: 'package', order: 6, seconds: 600, serial: true },
+  { name: 'vm', order: 7, seconds: 300, serial: true },
   // scripts/test-release alone: it takes what only a release is made of.
   ...(process.env.NODE_EBPF_TEST_RELEASE === '1'
-    ? [{ name: 'release', order: 7, seconds: 1200, serial: true }]
+    ? [{ name: 'release', order: 8, seconds: 1200, serial: true }]
     : []),
 ];
 
@@ -59,12 +67,12 @@ const shipped = {
 export default defineConfig({
   test: {
     reporters: ['default', './test/summary-reporter.ts'],
-    projects: suites.map(({ name, order, seconds, serial }) => ({
+    projects: suites.map(({ name, include, exclude, order, seconds, serial }) => ({
       plugins: [shipped],
       test: {
         name,
-        include: [`test/${name}/**/*.test.ts`],
-        ...(inProcess ? { exclude: outside } : {}),
+        include: [include ?? `test/${name}/**/*.test.ts`],
+        exclude: [...(exclude === undefined ? [] : [exclude]), ...(inProcess ? outside : [])],
         setupFiles: ['./test/coverage-setup.ts'],
         server: { deps: { external: [/\/dist\//, /\/build\/internals\//] } },
         // A native crash takes down a process and shows; worker threads would take vitest with them.

@@ -139,7 +139,7 @@ async function testOn(kernel, { files, name, minutes }, signal) {
     },
     (line) => console.log(`    | ${line}`),
   );
-  const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--project', 'kernel'];
+  const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--project', 'kernel', '--project', 'commands'];
   const reporter = '--reporter=./test/vm/guest-reporter.ts';
   const command = [process.execPath, ...vitest, reporter, ...(name ? ['-t', name] : []), ...files];
   console.log(`  ${kernel} (${release})`);
