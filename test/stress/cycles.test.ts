@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadObjectSync } from '../../lib/object/object.ts';
 import { XdpCounter } from '../../lib/programs/xdp-counter.ts';
 import { endChildren, runModule } from '../helpers/child.ts';
+import { LONG } from '../helpers/extent.ts';
 import {
   assertNothingLeft,
   fdCount,
@@ -14,7 +15,7 @@ import { createNetns, type Netns } from '../helpers/netns.ts';
 import { shippedObject, testObject } from '../helpers/objects.ts';
 import { filtersOf, qdiscOf } from '../helpers/tc.ts';
 
-const CYCLES = 1000;
+const CYCLES = LONG ? 1000 : 500;
 const WARM_UP = 100;
 const MIB = 1024 * 1024;
 
@@ -40,7 +41,7 @@ interface Report {
 }
 
 /**
- * Runs `cycle` a hundred times to warm up and then a thousand times, in a process of its own with one allocator arena
+ * Runs `cycle` a hundred times to warm up and then CYCLES times, in a process of its own with one allocator arena
  * and a young generation of fixed size: those come and go by megabytes, and what leaks stays.
  */
 async function repeat(setUp: string, cycle: string): Promise<Report> {

@@ -23,8 +23,8 @@ import { seedOf, xorshift } from '../helpers/random.ts';
 import { sendFrames } from '../helpers/send.ts';
 import { countedBy, filtersOf, qdiscOf, tcxOf } from '../helpers/tc.ts';
 
-const KILLS = LONG ? 200 : 80;
-const PINNED_KILLS = LONG ? 60 : 24;
+const KILLS = LONG ? 200 : 40;
+const PINNED_KILLS = LONG ? 60 : 12;
 const FLOOD = 1000;
 const LANES = 4;
 

@@ -7,7 +7,9 @@ import { shippedObject, testObject } from '../helpers/objects.ts';
 import { seedOf, xorshift } from '../helpers/random.ts';
 import { filtersOf, tcxOf } from '../helpers/tc.ts';
 
-const WORKERS = LONG ? 500 : 200;
+const WORKERS = LONG ? 500 : 100;
+/** Memory is read after each batch; the first one warms up. */
+const BATCH = LONG ? 50 : 20;
 /** At a time, each with a veth pair of its own: a hook that a dead one still held would be EBUSY to the next. */
 const LANES = 4;
 const MIB = 1024 * 1024;
@@ -97,7 +99,7 @@ interface Report {
   /** Descriptors more than after the first workers, and all that are of BPF or a namespace. */
   fds: number;
   left: string[];
-  /** Resident bytes after each fiftieth worker. */
+  /** Resident bytes after each batch. */
   readings: number[];
   programs: number[];
   maps: number[];
@@ -156,11 +158,11 @@ test(`${WORKERS} workers that are terminated at random moments leave nothing`, a
       await Promise.all(lanes.map(async (lane) => { while (next < to) await one(moments[next++], lane); }));
     };
     // The loop's and the pool's own descriptors and memory come with the first workers.
-    await batch(0, 50);
+    await batch(0, ${BATCH});
     const before = links().length;
     const readings = [await resident()];
-    for (let i = 50; i < moments.length; i += 50) {
-      await batch(i, i + 50);
+    for (let i = ${BATCH}; i < moments.length; i += ${BATCH}) {
+      await batch(i, i + ${BATCH});
       readings.push(await resident());
     }
     const after = links();

@@ -9,6 +9,7 @@ import { BpfMap, possibleCpus } from '../../../lib/map/map.ts';
 import { loadObjectSync } from '../../../lib/object/object.ts';
 import { caught } from '../../helpers/caught.ts';
 import { Cgroup } from '../../helpers/cgroup.ts';
+import { LONG } from '../../helpers/extent.ts';
 import { assertNothingLeft, bpftool, type Snapshot, snapshotIds } from '../../helpers/kernel.ts';
 import { hex, type Random, randomBytes } from '../../helpers/map-model.ts';
 import { testObject } from '../../helpers/objects.ts';
@@ -16,7 +17,7 @@ import { seedOf, xorshift } from '../../helpers/random.ts';
 import { SHORT } from '../../helpers/short.ts';
 import { without } from '../../helpers/under.ts';
 
-const OPERATIONS = SHORT ? 2_000 : 10_000;
+const OPERATIONS = SHORT ? 2_000 : LONG ? 10_000 : 4_000;
 const NONE = new Uint8Array();
 
 let before: Snapshot;

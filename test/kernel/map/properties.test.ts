@@ -3,6 +3,7 @@ import { EbpfMapError } from '../../../lib/core/errors.ts';
 import { MapFlags, type MapSpec } from '../../../lib/core/map-spec.ts';
 import { BpfMap } from '../../../lib/map/map.ts';
 import { caught } from '../../helpers/caught.ts';
+import { LONG } from '../../helpers/extent.ts';
 import { assertNothingLeft, type Snapshot, snapshotIds } from '../../helpers/kernel.ts';
 import {
   dumped,
@@ -17,7 +18,7 @@ import {
 import { seedOf, xorshift } from '../../helpers/random.ts';
 import { SHORT } from '../../helpers/short.ts';
 
-const OPERATIONS = SHORT ? 2_000 : 10_000;
+const OPERATIONS = SHORT ? 2_000 : LONG ? 10_000 : 4_000;
 
 let before: Snapshot;
 beforeAll(() => {

@@ -7,12 +7,16 @@ import type { Attachment } from '../../../lib/loader/attachment.ts';
 import type { EbpfLoader } from '../../../lib/loader/loader.ts';
 import { caught, rejection } from '../../helpers/caught.ts';
 import { type Ending, endedWith } from '../../helpers/endings.ts';
+import { LONG } from '../../helpers/extent.ts';
 import { bpftool, linksOf, pinnedId, programExists, untilGone, xdpOf } from '../../helpers/kernel.ts';
 import { testObject } from '../../helpers/objects.ts';
 import { type Check, each, rows } from '../../helpers/rows.ts';
 import { countedBy, filtersOf, replaceFilter } from '../../helpers/tc.ts';
 import { until } from '../../helpers/until.ts';
 import type { World } from '../../helpers/world.ts';
+
+/** How often two processes attach at the same moment. */
+const RACES = LONG ? 40 : 10;
 
 interface Kind {
   object: string;
@@ -238,7 +242,7 @@ rows('Recovery', [
         ),
       );
       const outcomes = new Map<string, number>();
-      for (let round = 0; round < 40; round++) {
+      for (let round = 0; round < RACES; round++) {
         const moment = `${Date.now() + 20}\n`;
         for (const { process } of racers) process.stdin?.write(moment);
         const lines = await Promise.all(racers.map((racer) => racer.line()));

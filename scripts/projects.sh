@@ -1,0 +1,41 @@
+# shellcheck shell=bash
+# Sourced by npm test, test:asan and test:workers after steps.sh: projects of vitest.config.ts side by side.
+
+work=$(mktemp -d)
+declare -A running=()
+# shellcheck disable=SC2329 # by trap
+clean_up() {
+	((!${#running[@]})) || kill "${!running[@]}" 2>/dev/null
+	rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+ended() {
+	local pid
+	wait -n -p pid "${!running[@]}" || projects_status=1
+	unset "running[$pid]"
+}
+
+# run_projects AT_ONCE PROJECT...: each in a vitest of its own ($vitest), so many at a time, started in this order. Leaves what failed
+# in $projects_status and the tests of all in $projects_summary; a project that ended without its summary is a failed test.
+run_projects() {
+	local at_once=$1 project
+	shift
+	projects_status=0
+	export NODE_EBPF_TEST_SUMMARY=$work/summary
+	: >"$NODE_EBPF_TEST_SUMMARY"
+	# In CI vitest writes lines one below the other, as several at a time must.
+	export CI=true
+	for project in "$@"; do
+		if ((${#running[@]} == at_once)); then ended; fi
+		(as_root "${vitest[@]}" --project "$project") </dev/null &
+		running[$!]=$project
+	done
+	while ((${#running[@]})); do ended; done
+	projects_summary=$(awk -v runs=$# '
+		{ passed += $1; failed += $3; skipped += $5 }
+		END { printf "%d passed, %d failed, %d skipped\n", passed, failed + runs - NR, skipped }
+	' "$NODE_EBPF_TEST_SUMMARY")
+}
