@@ -35,10 +35,33 @@ export function bpftool<T>(...args: string[]): T {
  * with ENOENT. Ask again then: where others load and unload all the while, that is many times.
  */
 export function listed(noun: Noun): Listed[] {
+  return untilListed(() => bpftool<Listed[]>(noun, 'show'));
+}
+
+/** All three by one child process: a test process has much memory to fork, and this is asked before and after each test. */
+function listedAll(): Record<Noun, Listed[]> {
+  return untilListed(() => {
+    const lines = execFileSync(
+      'sh',
+      ['-ec', 'for noun; do bpftool -j "$noun" show; done', 'sh', 'prog', 'map', 'link'],
+      {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
+    const [prog = [], map = [], link = []] = lines
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Listed[]);
+    return { prog, map, link };
+  });
+}
+
+function untilListed<T>(list: () => T): T {
   const deadline = performance.now() + 10_000 * SLOWNESS;
   for (;;) {
     try {
-      return bpftool<Listed[]>(noun, 'show');
+      return list();
     } catch (error) {
       if (performance.now() > deadline) throw error;
     }
@@ -165,10 +188,12 @@ export interface Snapshot {
  */
 export function snapshotIds(names: Iterable<string> = []): Snapshot {
   const known = new Set([...OUR_NAMES, ...[...names].map((name) => name.slice(0, 15))]);
+  const { prog, map, link } = listedAll();
+  const ids = (rows: Listed[]) => new Set(rows.map(({ id }) => id));
   return {
-    programs: programIds(),
-    maps: mapIds(),
-    links: linkIds(),
+    programs: ids(prog),
+    maps: ids(map),
+    links: ids(link),
     names: known,
     fds: fdCount(process.pid, OURS),
   };
@@ -214,7 +239,8 @@ export async function assertNothingLeft(before: Snapshot): Promise<void> {
     () => {
       const news = { prog: before.programs, map: before.maps, link: before.links };
       const known = (noun: Noun, id: number) => (candidates ? candidates[noun].has(id) : !news[noun].has(id));
-      const found = (noun: Noun) => listed(noun).filter(({ id }) => known(noun, id));
+      const all = listedAll();
+      const found = (noun: Noun) => all[noun].filter(({ id }) => known(noun, id));
       const named = ({ name }: Listed) => before.names.has(name ?? '');
       const programs = found('prog').filter(named);
       const maps = found('map').filter(named);

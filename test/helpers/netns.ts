@@ -24,6 +24,7 @@ interface IpLink {
   qdisc: string;
 }
 
+const FOLDER = '/run/netns';
 // Test files that run in threads are of one process, and each of them counts from 0.
 const OURS = `node-ebpf-${process.pid}-${threadId}-`;
 let made = 0;
@@ -39,7 +40,7 @@ process.on('exit', closeAll);
 
 /** Removes what a test process left that was killed: namespaces that carry the number of a process that is gone. */
 function sweep(): void {
-  for (const name of existsSync('/run/netns') ? readdirSync('/run/netns') : []) {
+  for (const name of existsSync(FOLDER) ? readdirSync(FOLDER) : []) {
     const pid = /^node-ebpf-(\d+)-[\d-]+$/.exec(name)?.[1];
     if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
     // Another test process may sweep at the same moment: whoever comes second finds nothing to remove.
@@ -60,6 +61,9 @@ for conf in all default lo; do
   for name in autoconf accept_ra router_solicitations accept_dad dad_transmits; do echo 0 >$dir/$name; done
 done`;
 
+// A process that has much memory forks slowly: what belongs together is one command of the shell, or one batch of ip(8).
+const MAKE = `ip netns add "$1"; exec ip netns exec "$1" sh -ec "$2"`;
+
 /** A private network namespace. Everything in it goes with it: interfaces, addresses, attached programs. */
 export class Netns implements Disposable {
   readonly name: string;
@@ -70,15 +74,14 @@ export class Netns implements Disposable {
   constructor() {
     if (made === 0) sweep();
     this.name = `${OURS}${made++}`;
-    this.path = `/run/netns/${this.name}`;
-    execFileSync('ip', ['netns', 'add', this.name], { stdio: ['ignore', 'pipe', 'pipe'] });
-    open.add(this);
+    this.path = `${FOLDER}/${this.name}`;
     try {
-      this.exec('sh', ['-ec', QUIET]);
+      execFileSync('sh', ['-ec', MAKE, 'sh', this.name, QUIET], { stdio: ['ignore', 'pipe', 'pipe'] });
     } catch (error) {
-      this.close();
+      spawnSync('ip', ['netns', 'delete', this.name], { stdio: 'ignore' });
       throw error;
     }
+    open.add(this);
   }
 
   /** Runs a command inside and returns its standard output; throws with its standard error when it fails. */
@@ -109,8 +112,7 @@ export class Netns implements Disposable {
   }
 
   interface(name: string): Interface {
-    const link = this.#link(name);
-    return { name: link.ifname, ifindex: link.ifindex, mac: link.address };
+    return this.#interface(name, JSON.parse(this.ip('-j', 'link', 'show', 'dev', name)) as IpLink[]);
   }
 
   /** Brings the namespace's own lo up: 127.0.0.1 and ::1. */
@@ -138,14 +140,24 @@ export class Netns implements Disposable {
       options.queues === undefined
         ? []
         : ['numrxqueues', `${options.queues}`, 'numtxqueues', `${options.queues}`];
-    this.ip('link', 'add', a, ...queues, 'type', 'veth', 'peer', 'name', b, ...queues);
+    const commands = [
+      `link add ${[a, ...queues].join(' ')} type veth peer name ${[b, ...queues].join(' ')}`,
+      ...(options.up === false ? [] : [`link set ${a} up`, `link set ${b} up`]),
+      'link show',
+    ];
+    let links = this.#batch(commands);
     if (options.up !== false) {
-      this.ip('link', 'set', a, 'up');
-      this.ip('link', 'set', b, 'up');
-      this.#awaitCarrier(a);
-      this.#awaitCarrier(b);
+      // The carrier arrives by a work queue up to a second later; until then the no-op queue discipline drops every frame.
+      const deadline = performance.now() + 10_000 * SLOWNESS;
+      const down = ({ ifname, operstate, qdisc }: IpLink) =>
+        (ifname === a || ifname === b) && (operstate !== 'UP' || qdisc === 'noop');
+      for (let late = links.find(down); late; late = links.find(down)) {
+        if (performance.now() > deadline)
+          throw new Error(`${late.ifname} stays ${late.operstate} with ${late.qdisc}`);
+        links = this.#batch(['link show']);
+      }
     }
-    return { a: this.interface(a), b: this.interface(b) };
+    return { a: this.#interface(a, links), b: this.#interface(b, links) };
   }
 
   close(): void {
@@ -164,24 +176,20 @@ export class Netns implements Disposable {
     this.close();
   }
 
-  #link(name: string): IpLink {
-    const links = JSON.parse(this.ip('-j', 'link', 'show', 'dev', name)) as IpLink[];
-    const link = links[0];
-    if (!link) throw new Error(`no interface ${name} in ${this.name}`);
-    return link;
+  /** ip(8) commands, the last of which shows links. */
+  #batch(commands: readonly string[]): IpLink[] {
+    const shown = execFileSync('ip', ['-n', this.name, '-j', '-batch', '-'], {
+      encoding: 'utf8',
+      input: `${commands.join('\n')}\n`,
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    return JSON.parse(shown) as IpLink[];
   }
 
-  /**
-   * The carrier arrives by a work queue up to a second later; until then the no-op queue discipline drops
-   * every frame.
-   */
-  #awaitCarrier(name: string): void {
-    const deadline = performance.now() + 10_000 * SLOWNESS;
-    for (;;) {
-      const { operstate, qdisc } = this.#link(name);
-      if (operstate === 'UP' && qdisc !== 'noop') return;
-      if (performance.now() > deadline) throw new Error(`${name} stays ${operstate} with ${qdisc}`);
-    }
+  #interface(name: string, links: readonly IpLink[]): Interface {
+    const link = links.find(({ ifname }) => ifname === name);
+    if (!link) throw new Error(`no interface ${name} in ${this.name}`);
+    return { name: link.ifname, ifindex: link.ifindex, mac: link.address };
   }
 }
 
@@ -189,9 +197,7 @@ export function createNetns(): Netns {
   return new Netns();
 }
 
-/** The names of the namespaces that this test file made and did not remove, as ip(8) lists them. */
+/** The names of the namespaces that this test file made and did not remove, where ip(8) keeps them. */
 export function leftNetns(): string[] {
-  const listed = execFileSync('ip', ['-j', 'netns', 'list'], { encoding: 'utf8' }).trim();
-  const names = listed === '' ? [] : (JSON.parse(listed) as { name: string }[]);
-  return names.map(({ name }) => name).filter((name) => name.startsWith(OURS));
+  return existsSync(FOLDER) ? readdirSync(FOLDER).filter((name) => name.startsWith(OURS)) : [];
 }
