@@ -12,10 +12,18 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-ended() {
-	local pid
-	wait -n -p pid "${!running[@]}" || projects_status=1
-	unset "running[$pid]"
+# Waits until a project has ended. `wait -n` does not know one that ended before it was called; wait with its number does.
+one_ended() {
+	local pid before=${#running[@]}
+	while :; do
+		for pid in "${!running[@]}"; do
+			[[ ! -d /proc/$pid ]] || continue
+			wait "$pid" || projects_status=1
+			unset "running[$pid]"
+		done
+		((${#running[@]} == before)) || return 0
+		wait -n "${!running[@]}" 2>/dev/null || :
+	done
 }
 
 # run_projects AT_ONCE PROJECT...: each in a vitest of its own ($vitest), so many at a time, started in this order. Leaves what failed
@@ -29,11 +37,11 @@ run_projects() {
 	# In CI vitest writes lines one below the other, as several at a time must.
 	export CI=true
 	for project in "$@"; do
-		if ((${#running[@]} == at_once)); then ended; fi
+		if ((${#running[@]} == at_once)); then one_ended; fi
 		(as_root "${vitest[@]}" --project "$project") </dev/null &
 		running[$!]=$project
 	done
-	while ((${#running[@]})); do ended; done
+	while ((${#running[@]})); do one_ended; done
 	projects_summary=$(awk -v runs=$# '
 		{ passed += $1; failed += $3; skipped += $5 }
 		END { printf "%d passed, %d failed, %d skipped\n", passed, failed + runs - NR, skipped }
