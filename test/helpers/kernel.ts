@@ -38,21 +38,19 @@ export function listed(noun: Noun): Listed[] {
   return untilListed(() => bpftool<Listed[]>(noun, 'show'));
 }
 
+/** A line of JSON for each. */
+const SHOW_ALL = 'for noun in prog map link; do bpftool -j "$noun" show; done';
+
 /** All three by one child process: a test process has much memory to fork, and this is asked before and after each test. */
 function listedAll(): Record<Noun, Listed[]> {
   return untilListed(() => {
-    const lines = execFileSync(
-      'sh',
-      ['-ec', 'for noun; do bpftool -j "$noun" show; done', 'sh', 'prog', 'map', 'link'],
-      {
-        encoding: 'utf8',
-        stdio: ['ignore', 'pipe', 'pipe'],
-      },
-    );
-    const [prog = [], map = [], link = []] = lines
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line) as Listed[]);
+    const shown = execFileSync('sh', ['-ec', SHOW_ALL], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const lists = shown.trim().split('\n');
+    const [prog, map, link] = lists.map((line) => JSON.parse(line) as Listed[]);
+    if (!prog || !map || !link) throw new Error(`Expected three lists of bpftool but received ${shown}`);
     return { prog, map, link };
   });
 }
