@@ -17,6 +17,7 @@
 #include "handles/program.h"
 #include "kernel/stats.h"
 #include "kernel/tc.h"
+#include "attach/kinds.h"
 #include "attach/tcx.h"
 #include "kernel/user_symbols.h"
 #include "attach/xdp.h"
@@ -29,11 +30,16 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports)
 	LogCapture::Install();
 	auto *addon = new Addon(env);
 	addon->Constructor<Object>() = Napi::Persistent(Object::Define(env));
-	addon->Constructor<Program>() = Napi::Persistent(Program::Define(env));
+	Napi::Function program = Program::Define(env);
+	addon->Constructor<Program>() = Napi::Persistent(program);
 	addon->Constructor<Map>() = Napi::Persistent(Map::Define(env));
 	addon->Constructor<Link>() = Napi::Persistent(Link::Define(env));
 	addon->Constructor<Stats>() = Napi::Persistent(Stats::Define(env));
 	env.SetInstanceData(addon);
+	auto prototype = program.Get("prototype").As<Napi::Object>();
+#define DEFINE_KIND(kind) Define##kind##Attach(prototype);
+	NODE_EBPF_ATTACH_KINDS(DEFINE_KIND)
+#undef DEFINE_KIND
 	DefineObjectFunctions(env, exports);
 	DefineProgramFunctions(env, exports);
 	DefineMapFunctions(env, exports);

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "attach/kinds.h"
+
 #include "base/arguments.h"
 #include "kernel/attach_type.h"
 #include "handles/link.h"
@@ -13,14 +15,12 @@ namespace node_ebpf
 {
 
 // attachCgroup(path, attachType | undefined): a link, of the type that the SEC() says where none is given.
-Napi::Value Program::AttachCgroup(const Napi::CallbackInfo &info)
+static Napi::Value AttachCgroup(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	std::string path;
-	bpf_attach_type type =
-	        program_ ? bpf_program__expected_attach_type(program_) : BPF_CGROUP_INET_INGRESS;
+	bpf_attach_type type = program.libbpf() ? bpf_program__expected_attach_type(program.libbpf())
+	                                        : BPF_CGROUP_INET_INGRESS;
 	if (!ReadString(env, info[0], "path", &path) ||
 	    (!IsAbsent(env, info[1]) && !ReadAttachType(env, info[1], &type)))
 		return env.Undefined();
@@ -28,10 +28,15 @@ Napi::Value Program::AttachCgroup(const Napi::CallbackInfo &info)
 	if (!folder.valid())
 		return Failure::FromErrno(errno, "open").Throw(env);
 	Zeroed<struct bpf_link_create_opts> opts;
-	UniqueFd link(bpf_link_create(fd_.get(), folder.get(), type, &opts));
+	UniqueFd link(bpf_link_create(program.fd(), folder.get(), type, &opts));
 	if (!link.valid())
 		return Failure::FromErrno(errno, "bpf_link_create").Throw(env);
 	return Link::New(env, std::move(link));
+}
+
+void DefineCgroupAttach(Napi::Object prototype)
+{
+	DefineMethod<AttachCgroup>(prototype, "attachCgroup");
 }
 
 } // namespace node_ebpf

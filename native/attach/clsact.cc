@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "attach/clsact.h"
 
+#include "attach/kinds.h"
 #include "base/arguments.h"
 #include "handles/link.h"
 #include "base/log.h"
@@ -213,11 +214,9 @@ Napi::Value RemoveClsact(const Napi::CallbackInfo &info)
 
 // attachClsact(ifindex, direction, netns, priority | undefined, handle | undefined, removeQdisc): a filter,
 // which the kernel keeps until somebody takes it off.
-Napi::Value Program::AttachClsact(const Napi::CallbackInfo &info)
+static Napi::Value AttachClsact(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	uint32_t ifindex;
 	auto filter = std::make_unique<ClsactFilter>();
 	if (!ReadUint32(env, info[0], "ifindex", &ifindex) ||
@@ -227,21 +226,19 @@ Napi::Value Program::AttachClsact(const Napi::CallbackInfo &info)
 		return env.Undefined();
 	filter->ifindex = static_cast<int>(ifindex);
 	filter->remove_qdisc = ReadFlag(env, info[5]);
-	filter->program = UniqueFd::Duplicate(fd_.get());
+	filter->program = UniqueFd::Duplicate(program.fd());
 	if (!filter->program.valid())
 		return Failure::FromErrno(errno, "dup").Throw(env);
-	if (auto failure = filter->Set(fd_.get(), -1))
+	if (auto failure = filter->Set(program.fd(), -1))
 		return failure->Throw(env);
 	return Link::New(env, std::move(filter));
 }
 
 // adoptClsact(ifindex, direction, netns, priority, handle): this program's filter that another process put
 // there; ENOENT where there is none.
-Napi::Value Program::AdoptClsact(const Napi::CallbackInfo &info)
+static Napi::Value AdoptClsact(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	uint32_t ifindex;
 	auto filter = std::make_unique<ClsactFilter>();
 	if (!ReadUint32(env, info[0], "ifindex", &ifindex) ||
@@ -250,13 +247,19 @@ Napi::Value Program::AdoptClsact(const Napi::CallbackInfo &info)
 	    !ReadUint32(env, info[4], "handle", &filter->handle))
 		return env.Undefined();
 	filter->ifindex = static_cast<int>(ifindex);
-	return Adopt(env, std::move(filter));
+	return Link::Adopt(env, program.fd(), std::move(filter));
 }
 
 void DefineClsactFunctions(Napi::Env env, Napi::Object exports)
 {
 	exports.Set("createClsact", Napi::Function::New(env, CreateClsact, "createClsact"));
 	exports.Set("removeClsact", Napi::Function::New(env, RemoveClsact, "removeClsact"));
+}
+
+void DefineClsactAttach(Napi::Object prototype)
+{
+	DefineMethod<AttachClsact>(prototype, "attachClsact");
+	DefineMethod<AdoptClsact>(prototype, "adoptClsact");
 }
 
 } // namespace node_ebpf

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a program of SEC("iter/…") writes about each of the kernel's objects, read like a file.
+#include "attach/kinds.h"
+
 #include "base/addon.h"
 #include "base/arguments.h"
 #include "base/bound.h"
@@ -112,11 +114,9 @@ napi_value CloseIterator(napi_env env, napi_callback_info info)
 } // namespace
 
 // attachIterator(map | undefined): the link; with a map, over the elements of that one.
-Napi::Value Program::AttachIterator(const Napi::CallbackInfo &info)
+static Napi::Value AttachIterator(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	Zeroed<struct bpf_link_create_opts> opts;
 	union bpf_iter_link_info target = {};
 	if (!IsAbsent(env, info[0])) {
@@ -127,7 +127,7 @@ Napi::Value Program::AttachIterator(const Napi::CallbackInfo &info)
 		opts.iter_info = &target;
 		opts.iter_info_len = sizeof target;
 	}
-	UniqueFd link(bpf_link_create(fd_.get(), 0, BPF_TRACE_ITER, &opts));
+	UniqueFd link(bpf_link_create(program.fd(), 0, BPF_TRACE_ITER, &opts));
 	if (!link.valid())
 		return Failure::FromErrno(errno, "bpf_link_create").Throw(env);
 	return Link::New(env, std::move(link));
@@ -147,6 +147,11 @@ Napi::Value Link::OpenIterator(const Napi::CallbackInfo &info)
 	AddFunction(result, "read", ReadIterator, state);
 	AddFunction(result, "close", CloseIterator, state);
 	return result;
+}
+
+void DefineIteratorAttach(Napi::Object prototype)
+{
+	DefineMethod<AttachIterator>(prototype, "attachIterator");
 }
 
 } // namespace node_ebpf

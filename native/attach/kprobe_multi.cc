@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "attach/kinds.h"
+
 #include "base/arguments.h"
 #include "handles/link.h"
 #include "base/options.h"
@@ -13,11 +15,9 @@ namespace node_ebpf
 
 // attachKprobeMulti(functions, ret, cookies): one link for all of them, or none. `cookies` is empty, or has
 // one for each function.
-Napi::Value Program::AttachKprobeMulti(const Napi::CallbackInfo &info)
+static Napi::Value AttachKprobeMulti(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	if (!info[0].IsArray() || !info[2].IsArray()) {
 		Napi::TypeError::New(env, "Expected arrays of functions and cookies")
 		        .ThrowAsJavaScriptException();
@@ -48,10 +48,15 @@ Napi::Value Program::AttachKprobeMulti(const Napi::CallbackInfo &info)
 	opts.kprobe_multi.cnt = static_cast<uint32_t>(names.size());
 	opts.kprobe_multi.syms = pointers.data();
 	opts.kprobe_multi.cookies = cookies.empty() ? nullptr : cookies.data();
-	UniqueFd link(bpf_link_create(fd_.get(), 0, BPF_TRACE_KPROBE_MULTI, &opts));
+	UniqueFd link(bpf_link_create(program.fd(), 0, BPF_TRACE_KPROBE_MULTI, &opts));
 	if (!link.valid())
 		return Failure::FromErrno(errno, "bpf_link_create").Throw(env);
 	return Link::New(env, std::move(link));
+}
+
+void DefineKprobeMultiAttach(Napi::Object prototype)
+{
+	DefineMethod<AttachKprobeMulti>(prototype, "attachKprobeMulti");
 }
 
 } // namespace node_ebpf

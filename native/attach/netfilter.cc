@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "attach/kinds.h"
+
 #include "base/arguments.h"
 #include "handles/link.h"
 #include "base/netns.h"
@@ -13,11 +15,9 @@ namespace node_ebpf
 
 // attachNetfilter(pf, hooknum, priority, defrag, netns): the kernel's numbers, in the namespace of the thread
 // that asks (net/netfilter/nf_bpf_link.c).
-Napi::Value Program::AttachNetfilter(const Napi::CallbackInfo &info)
+static Napi::Value AttachNetfilter(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	Zeroed<struct bpf_link_create_opts> opts;
 	Netns netns;
 	if (!ReadUint32(env, info[0], "pf", &opts.netfilter.pf) ||
@@ -33,7 +33,7 @@ Napi::Value Program::AttachNetfilter(const Napi::CallbackInfo &info)
 	UniqueFd link;
 	int error = 0;
 	auto failure = netns.Run([&] {
-		link = UniqueFd(bpf_link_create(fd_.get(), 0, BPF_NETFILTER, &opts));
+		link = UniqueFd(bpf_link_create(program.fd(), 0, BPF_NETFILTER, &opts));
 		error = link.valid() ? 0 : errno;
 	});
 	if (failure)
@@ -41,6 +41,11 @@ Napi::Value Program::AttachNetfilter(const Napi::CallbackInfo &info)
 	if (error)
 		return Failure::FromErrno(error, "bpf_link_create").Throw(env);
 	return Link::New(env, std::move(link));
+}
+
+void DefineNetfilterAttach(Napi::Object prototype)
+{
+	DefineMethod<AttachNetfilter>(prototype, "attachNetfilter");
 }
 
 } // namespace node_ebpf

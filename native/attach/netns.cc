@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "attach/kinds.h"
+
 #include "base/arguments.h"
 #include "kernel/attach_type.h"
 #include "handles/link.h"
@@ -12,11 +14,9 @@ namespace node_ebpf
 {
 
 // attachNetns(netns, attachType): a path or a descriptor of a network namespace.
-Napi::Value Program::AttachNetns(const Napi::CallbackInfo &info)
+static Napi::Value AttachNetns(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	bpf_attach_type type;
 	uint32_t given;
 	UniqueFd opened;
@@ -36,10 +36,15 @@ Napi::Value Program::AttachNetns(const Napi::CallbackInfo &info)
 	}
 	Zeroed<struct bpf_link_create_opts> opts;
 	int netns = opened.valid() ? opened.get() : static_cast<int>(given);
-	UniqueFd link(bpf_link_create(fd_.get(), netns, type, &opts));
+	UniqueFd link(bpf_link_create(program.fd(), netns, type, &opts));
 	if (!link.valid())
 		return Failure::FromErrno(errno, "bpf_link_create").Throw(env);
 	return Link::New(env, std::move(link));
+}
+
+void DefineNetnsAttach(Napi::Object prototype)
+{
+	DefineMethod<AttachNetns>(prototype, "attachNetns");
 }
 
 } // namespace node_ebpf

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "attach/perf_event.h"
 
+#include "attach/kinds.h"
 #include "base/arguments.h"
 #include "handles/link.h"
 #include "base/options.h"
@@ -100,11 +101,9 @@ std::optional<Failure> AttachToTracepoint(int program_fd, uint32_t tracepoint, s
 
 // attachPerfEvent(type, config, frequency, threads, cpus, inherit): of each of the threads on each of the
 // CPUs; an empty array is any. `inherit`: of the threads too that these start later (kernel 5.13).
-Napi::Value Program::AttachPerfEvent(const Napi::CallbackInfo &info)
+static Napi::Value AttachPerfEvent(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	uint32_t type, config, frequency;
 	std::vector<int> threads, cpus;
 	if (!ReadUint32(env, info[0], "type", &type) || !ReadUint32(env, info[1], "config", &config) ||
@@ -112,7 +111,7 @@ Napi::Value Program::AttachPerfEvent(const Napi::CallbackInfo &info)
 	    !ReadNumbers(env, info[3], "threads", &threads) || !ReadNumbers(env, info[4], "cpus", &cpus))
 		return env.Undefined();
 	auto set = std::make_unique<EventSet>();
-	int error = ProgramIdOf(fd_.get(), &set->program_id);
+	int error = ProgramIdOf(program.fd(), &set->program_id);
 	if (error)
 		return Failure::FromErrno(error, "bpf_prog_get_info_by_fd").Throw(env);
 	std::optional<Failure> ended;
@@ -126,7 +125,7 @@ Napi::Value Program::AttachPerfEvent(const Napi::CallbackInfo &info)
 			attributes.inherit = attributes.inherit_thread = ReadFlag(env, info[5]);
 			UniqueFd event;
 			auto failure =
-			        AttachToEvent(fd_.get(), &attributes, thread, cpu, std::nullopt, &event);
+			        AttachToEvent(program.fd(), &attributes, thread, cpu, std::nullopt, &event);
 			if (!failure)
 				set->events.push_back(std::move(event));
 			else if (failure->errnum == ESRCH) // the others go on without it
@@ -142,25 +141,9 @@ Napi::Value Program::AttachPerfEvent(const Napi::CallbackInfo &info)
 	return Link::New(env, std::unique_ptr<LinklessAttachment>(std::move(set)));
 }
 
-// attachTracepoint(number, cookie | undefined): `number` is what tracefs gives the tracepoint.
-Napi::Value Program::AttachTracepoint(const Napi::CallbackInfo &info)
+void DefinePerfEventAttach(Napi::Object prototype)
 {
-	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
-	uint32_t number;
-	std::optional<uint64_t> cookie;
-	if (!ReadUint32(env, info[0], "tracepoint", &number) ||
-	    !ReadOptionalUint64(env, info[1], "cookie", &cookie))
-		return env.Undefined();
-	uint32_t id;
-	int error = ProgramIdOf(fd_.get(), &id);
-	if (error)
-		return Failure::FromErrno(error, "bpf_prog_get_info_by_fd").Throw(env);
-	UniqueFd fd;
-	if (auto failure = AttachToTracepoint(fd_.get(), number, cookie, &fd))
-		return failure->Throw(env);
-	return Link::New(env, std::move(fd), id);
+	DefineMethod<AttachPerfEvent>(prototype, "attachPerfEvent");
 }
 
 } // namespace node_ebpf

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Probes at one place, of the kernel or of a program: perf events of their own kinds, which sysfs numbers.
+#include "attach/kinds.h"
+
 #include "base/arguments.h"
 #include "handles/link.h"
 #include "attach/perf_event.h"
@@ -33,11 +35,9 @@ bool ReadKind(Napi::Env env, Napi::Value pmu, Napi::Value return_bit, struct per
 } // namespace
 
 // attachKprobe(pmu, returnBit | undefined, function, offset, cookie | undefined)
-Napi::Value Program::AttachKprobe(const Napi::CallbackInfo &info)
+static Napi::Value AttachKprobe(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	struct perf_event_attr attributes = {};
 	std::string function;
 	std::optional<uint64_t> offset, cookie;
@@ -49,23 +49,21 @@ Napi::Value Program::AttachKprobe(const Napi::CallbackInfo &info)
 	attributes.kprobe_func = reinterpret_cast<uint64_t>(function.c_str());
 	attributes.probe_offset = offset.value_or(0);
 	uint32_t program_id;
-	int error = ProgramIdOf(fd_.get(), &program_id);
+	int error = ProgramIdOf(program.fd(), &program_id);
 	if (error)
 		return Failure::FromErrno(error, "bpf_prog_get_info_by_fd").Throw(env);
 	UniqueFd link;
 	// On CPU 0, and yet for all: a probe's program runs wherever it is hit.
-	if (auto failure = AttachToEvent(fd_.get(), &attributes, -1, 0, cookie, &link))
+	if (auto failure = AttachToEvent(program.fd(), &attributes, -1, 0, cookie, &link))
 		return failure->Throw(env);
 	return Link::New(env, std::move(link), program_id);
 }
 
 // attachUprobe(pmu, returnBit | undefined, path, offset, pid | undefined, cookie | undefined): `offset` is
 // one of the file.
-Napi::Value Program::AttachUprobe(const Napi::CallbackInfo &info)
+static Napi::Value AttachUprobe(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	struct perf_event_attr attributes = {};
 	std::string path;
 	std::optional<uint64_t> offset, cookie;
@@ -79,17 +77,23 @@ Napi::Value Program::AttachUprobe(const Napi::CallbackInfo &info)
 	attributes.uprobe_path = reinterpret_cast<uint64_t>(path.c_str());
 	attributes.probe_offset = offset.value_or(0);
 	uint32_t program_id;
-	int error = ProgramIdOf(fd_.get(), &program_id);
+	int error = ProgramIdOf(program.fd(), &program_id);
 	if (error)
 		return Failure::FromErrno(error, "bpf_prog_get_info_by_fd").Throw(env);
 	UniqueFd link;
 	// Of one process the event has to be on all CPUs; of all processes, on one.
-	auto failure =
-	        of_process ? AttachToEvent(fd_.get(), &attributes, static_cast<pid_t>(pid), -1, cookie, &link)
-	                   : AttachToEvent(fd_.get(), &attributes, -1, 0, cookie, &link);
+	auto failure = of_process ? AttachToEvent(program.fd(), &attributes, static_cast<pid_t>(pid), -1,
+	                                          cookie, &link)
+	                          : AttachToEvent(program.fd(), &attributes, -1, 0, cookie, &link);
 	if (failure)
 		return failure->Throw(env);
 	return Link::New(env, std::move(link), program_id);
+}
+
+void DefineProbeAttach(Napi::Object prototype)
+{
+	DefineMethod<AttachKprobe>(prototype, "attachKprobe");
+	DefineMethod<AttachUprobe>(prototype, "attachUprobe");
 }
 
 } // namespace node_ebpf

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "attach/kinds.h"
+
 #include "base/arguments.h"
 #include "handles/link.h"
 #include "handles/program.h"
@@ -112,11 +114,9 @@ std::optional<Failure> SocketFilter::ProgramId(uint32_t *out) const
 } // namespace
 
 // attachSocket(fd)
-Napi::Value Program::AttachSocket(const Napi::CallbackInfo &info)
+static Napi::Value AttachSocket(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	uint32_t fd;
 	if (!ReadUint32(env, info[0], "fd", &fd))
 		return env.Undefined();
@@ -125,12 +125,17 @@ Napi::Value Program::AttachSocket(const Napi::CallbackInfo &info)
 	int error = SocketFilter::Cookie(filter->fd, &filter->cookie);
 	if (error)
 		return Failure::FromErrno(error, "SO_COOKIE").Throw(env);
-	filter->program = UniqueFd::Duplicate(fd_.get());
+	filter->program = UniqueFd::Duplicate(program.fd());
 	if (!filter->program.valid())
 		return Failure::FromErrno(errno, "dup").Throw(env);
-	if (auto failure = filter->Set(fd_.get(), -1))
+	if (auto failure = filter->Set(program.fd(), -1))
 		return failure->Throw(env);
 	return Link::New(env, std::move(filter));
+}
+
+void DefineSocketFilterAttach(Napi::Object prototype)
+{
+	DefineMethod<AttachSocket>(prototype, "attachSocket");
 }
 
 } // namespace node_ebpf

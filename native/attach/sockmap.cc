@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Programs of a sockmap or sockhash, which run on the data of every socket in it.
+#include "attach/kinds.h"
+
 #include "base/arguments.h"
 #include "kernel/attach_type.h"
 #include "handles/link.h"
@@ -64,40 +66,42 @@ struct SockmapAttachment : LinklessAttachment {
 } // namespace
 
 // attachSockmap(map, attachType): a link (kernel 6.10).
-Napi::Value Program::AttachSockmap(const Napi::CallbackInfo &info)
+static Napi::Value AttachSockmap(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	bpf_attach_type type;
 	Map *map = Map::FromValue(env, info[0]);
 	if (!map || !ReadAttachType(env, info[1], &type))
 		return env.Undefined();
 	Zeroed<struct bpf_link_create_opts> opts;
-	UniqueFd link(bpf_link_create(fd_.get(), map->fd(), type, &opts));
+	UniqueFd link(bpf_link_create(program.fd(), map->fd(), type, &opts));
 	if (!link.valid())
 		return Failure::FromErrno(errno, "bpf_link_create").Throw(env);
 	return Link::New(env, std::move(link));
 }
 
 // attachSockmapLinkless(map, attachType): EEXIST where the map has such a program.
-Napi::Value Program::AttachSockmapLinkless(const Napi::CallbackInfo &info)
+static Napi::Value AttachSockmapLinkless(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	auto hook = std::make_unique<SockmapAttachment>();
 	Map *map = Map::FromValue(env, info[0]);
 	if (!map || !ReadAttachType(env, info[1], &hook->attach_type))
 		return env.Undefined();
 	hook->map = UniqueFd::Duplicate(map->fd());
-	UniqueFd own = UniqueFd::Duplicate(fd_.get());
+	UniqueFd own = UniqueFd::Duplicate(program.fd());
 	if (!hook->map.valid() || !own.valid())
 		return Failure::FromErrno(errno, "dup").Throw(env);
-	if (auto failure = hook->Set(fd_.get(), -1))
+	if (auto failure = hook->Set(program.fd(), -1))
 		return failure->Throw(env);
 	hook->program = std::move(own);
 	return Link::New(env, std::unique_ptr<LinklessAttachment>(std::move(hook)));
+}
+
+void DefineSockmapAttach(Napi::Object prototype)
+{
+	DefineMethod<AttachSockmap>(prototype, "attachSockmap");
+	DefineMethod<AttachSockmapLinkless>(prototype, "attachSockmapLinkless");
 }
 
 } // namespace node_ebpf

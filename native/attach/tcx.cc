@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "attach/tcx.h"
 
+#include "attach/kinds.h"
 #include "base/arguments.h"
 #include "handles/link.h"
 #include "base/options.h"
@@ -63,11 +64,9 @@ Napi::Value TcxPrograms(const Napi::CallbackInfo &info)
 // attachTcx(ifindex, direction, netns, 'before' | 'after' | undefined, programId | undefined, linkId |
 // undefined): a link, before or after the program or link that is named; before or after all where none is;
 // after all where nothing is said.
-Napi::Value Program::AttachTcx(const Napi::CallbackInfo &info)
+static Napi::Value AttachTcx(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	uint32_t ifindex, program_id, link_id;
 	bpf_tc_attach_point direction;
 	Netns netns;
@@ -85,7 +84,7 @@ Napi::Value Program::AttachTcx(const Napi::CallbackInfo &info)
 	opts.tcx.relative_id = link_id ? link_id : program_id;
 	int link_fd = -1;
 	auto attach = [&] {
-		link_fd = bpf_link_create(fd_.get(), static_cast<int>(ifindex), TcxHook(direction), &opts);
+		link_fd = bpf_link_create(program.fd(), static_cast<int>(ifindex), TcxHook(direction), &opts);
 	};
 	if (auto failure = netns.Run(attach))
 		return failure->Throw(env);
@@ -97,6 +96,11 @@ Napi::Value Program::AttachTcx(const Napi::CallbackInfo &info)
 void DefineTcxFunctions(Napi::Env env, Napi::Object exports)
 {
 	exports.Set("tcxPrograms", Napi::Function::New(env, TcxPrograms, "tcxPrograms"));
+}
+
+void DefineTcxAttach(Napi::Object prototype)
+{
+	DefineMethod<AttachTcx>(prototype, "attachTcx");
 }
 
 } // namespace node_ebpf

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "attach/kinds.h"
+
 #include "base/addon.h"
 #include "base/arguments.h"
 #include "handles/link.h"
@@ -13,11 +15,9 @@ namespace node_ebpf
 
 // attachUsdt(path, provider, name, pid | undefined): libbpf finds the probes of that name, writes what their
 // arguments are into the object's maps, and makes a uprobe of each.
-Napi::Value Program::AttachUsdt(const Napi::CallbackInfo &info)
+static Napi::Value AttachUsdt(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	std::string path, provider, name;
 	uint32_t pid = 0;
 	bool of_process = !IsAbsent(env, info[3]);
@@ -26,16 +26,21 @@ Napi::Value Program::AttachUsdt(const Napi::CallbackInfo &info)
 	    (of_process && !ReadUint32(env, info[3], "pid", &pid)))
 		return env.Undefined();
 	uint32_t program_id = 0;
-	int error = program_ ? ProgramIdOf(fd_.get(), &program_id) : -EOPNOTSUPP;
+	int error = program.libbpf() ? ProgramIdOf(program.fd(), &program_id) : -EOPNOTSUPP;
 	if (error)
 		return Failure::FromErrno(error, "bpf_program__attach_usdt").Throw(env);
 	LogCapture capture;
-	LibbpfLink link(bpf_program__attach_usdt(program_, of_process ? static_cast<pid_t>(pid) : -1,
+	LibbpfLink link(bpf_program__attach_usdt(program.libbpf(), of_process ? static_cast<pid_t>(pid) : -1,
 	                                         path.c_str(), provider.c_str(), name.c_str(), nullptr));
 	if (!link)
 		return Failure::FromErrno(errno, "bpf_program__attach_usdt", capture.Take()).Throw(env);
 	Addon::Of(env).Say(capture.Rest());
-	return Link::New(env, std::move(link), program_id, object_);
+	return Link::New(env, std::move(link), program_id, program.object());
+}
+
+void DefineUsdtAttach(Napi::Object prototype)
+{
+	DefineMethod<AttachUsdt>(prototype, "attachUsdt");
 }
 
 } // namespace node_ebpf

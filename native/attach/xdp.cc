@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "attach/xdp.h"
 
+#include "attach/kinds.h"
 #include "base/arguments.h"
 #include "handles/link.h"
 #include "base/log.h"
@@ -149,11 +150,9 @@ std::optional<Failure> XdpNetlink::ProgramId(uint32_t *out) const
 } // namespace
 
 // attachXdp(ifindex, mode, netns): a link.
-Napi::Value Program::AttachXdp(const Napi::CallbackInfo &info)
+static Napi::Value AttachXdp(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	uint32_t ifindex, mode;
 	Netns netns;
 	if (!ReadUint32(env, info[0], "ifindex", &ifindex) || !ReadXdpMode(env, info[1], &mode) ||
@@ -163,7 +162,7 @@ Napi::Value Program::AttachXdp(const Napi::CallbackInfo &info)
 	auto attach = [&] {
 		Zeroed<struct bpf_link_create_opts> opts;
 		opts.flags = mode;
-		link_fd = bpf_link_create(fd_.get(), static_cast<int>(ifindex), BPF_XDP, &opts);
+		link_fd = bpf_link_create(program.fd(), static_cast<int>(ifindex), BPF_XDP, &opts);
 	};
 	if (auto failure = netns.Run(attach))
 		return failure->Throw(env);
@@ -174,11 +173,9 @@ Napi::Value Program::AttachXdp(const Napi::CallbackInfo &info)
 
 // attachXdpNetlink(ifindex, mode, netns, replaceProgramId | undefined): an attachment without a
 // link, which the kernel keeps until somebody takes it off.
-Napi::Value Program::AttachXdpNetlink(const Napi::CallbackInfo &info)
+static Napi::Value AttachXdpNetlink(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	uint32_t ifindex;
 	auto hook = std::make_unique<XdpNetlink>();
 	UniqueFd replaced;
@@ -194,33 +191,38 @@ Napi::Value Program::AttachXdpNetlink(const Napi::CallbackInfo &info)
 			return Failure::FromErrno(errno, "bpf_prog_get_fd_by_id").Throw(env);
 	}
 	hook->ifindex = static_cast<int>(ifindex);
-	hook->program = UniqueFd::Duplicate(fd_.get());
+	hook->program = UniqueFd::Duplicate(program.fd());
 	if (!hook->program.valid())
 		return Failure::FromErrno(errno, "dup").Throw(env);
-	if (auto failure = hook->Set(fd_.get(), replaced.get()))
+	if (auto failure = hook->Set(program.fd(), replaced.get()))
 		return failure->Throw(env);
 	return Link::New(env, std::move(hook));
 }
 
 // adoptXdp(ifindex, mode, netns): the attachment of this program that another process made by netlink; ENOENT
 // where there is none.
-Napi::Value Program::AdoptXdp(const Napi::CallbackInfo &info)
+static Napi::Value AdoptXdp(const Napi::CallbackInfo &info, Program &program)
 {
 	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
 	uint32_t ifindex;
 	auto hook = std::make_unique<XdpNetlink>();
 	if (!ReadUint32(env, info[0], "ifindex", &ifindex) || !ReadXdpMode(env, info[1], &hook->mode) ||
 	    !Netns::Read(env, info[2], &hook->netns))
 		return env.Undefined();
 	hook->ifindex = static_cast<int>(ifindex);
-	return Adopt(env, std::move(hook));
+	return Link::Adopt(env, program.fd(), std::move(hook));
 }
 
 void DefineXdpFunctions(Napi::Env env, Napi::Object exports)
 {
 	exports.Set("xdpQuery", Napi::Function::New(env, XdpQuery, "xdpQuery"));
+}
+
+void DefineXdpAttach(Napi::Object prototype)
+{
+	DefineMethod<AttachXdp>(prototype, "attachXdp");
+	DefineMethod<AttachXdpNetlink>(prototype, "attachXdpNetlink");
+	DefineMethod<AdoptXdp>(prototype, "adoptXdp");
 }
 
 } // namespace node_ebpf

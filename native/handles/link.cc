@@ -152,6 +152,23 @@ LinkInit::~LinkInit()
 		linkless->Remove();
 }
 
+Napi::Value Link::Adopt(Napi::Env env, int program_fd, std::unique_ptr<NetlinkAttachment> hook)
+{
+	hook->persist = true; // it was there before, and stays if this handle is not made
+	hook->program = UniqueFd::Duplicate(program_fd);
+	if (!hook->program.valid())
+		return Failure::FromErrno(errno, "dup").Throw(env);
+	uint32_t own, found;
+	int error = ProgramIdOf(program_fd, &own);
+	if (error)
+		return Failure::FromErrno(error, "bpf_prog_get_info_by_fd").Throw(env);
+	if (auto failure = hook->ProgramId(&found))
+		return failure->Throw(env);
+	if (found != own)
+		return Failure::FromErrno(ENOENT, "adopt").Throw(env);
+	return New(env, std::move(hook));
+}
+
 Link::Link(const Napi::CallbackInfo &info) : Napi::ObjectWrap<Link>(info), env_(info.Env())
 {
 	LinkInit init;

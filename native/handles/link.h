@@ -69,6 +69,8 @@ public:
 	static Napi::Function Define(Napi::Env env);
 	static Napi::Value New(Napi::Env env, UniqueFd fd);
 	static Napi::Value New(Napi::Env env, std::unique_ptr<LinklessAttachment> linkless);
+	// A handle of an attachment that is there already, of the program with this descriptor.
+	static Napi::Value Adopt(Napi::Env env, int program_fd, std::unique_ptr<NetlinkAttachment> hook);
 	// An attachment that may have no bpf_link: a perf event (before 5.15).
 	static Napi::Value New(Napi::Env env, UniqueFd fd, uint32_t program_id);
 	static Napi::Value New(Napi::Env env, LibbpfLink link, uint32_t program_id,

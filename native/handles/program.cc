@@ -137,27 +137,6 @@ Napi::Function Program::Define(Napi::Env env)
 	                           InstanceMethod<&Program::Describe>("describe"),
 	                           InstanceMethod<&Program::Stats>("stats"),
 	                           InstanceMethod<&Program::Run>("run"),
-	                           InstanceMethod<&Program::AttachXdp>("attachXdp"),
-	                           InstanceMethod<&Program::AttachXdpNetlink>("attachXdpNetlink"),
-	                           InstanceMethod<&Program::AdoptXdp>("adoptXdp"),
-	                           InstanceMethod<&Program::AttachTcx>("attachTcx"),
-	                           InstanceMethod<&Program::AttachClsact>("attachClsact"),
-	                           InstanceMethod<&Program::AdoptClsact>("adoptClsact"),
-	                           InstanceMethod<&Program::AttachCgroup>("attachCgroup"),
-	                           InstanceMethod<&Program::AttachSocket>("attachSocket"),
-	                           InstanceMethod<&Program::AttachKprobe>("attachKprobe"),
-	                           InstanceMethod<&Program::AttachUprobe>("attachUprobe"),
-	                           InstanceMethod<&Program::AttachKprobeMulti>("attachKprobeMulti"),
-	                           InstanceMethod<&Program::AttachUsdt>("attachUsdt"),
-	                           InstanceMethod<&Program::AttachPerfEvent>("attachPerfEvent"),
-	                           InstanceMethod<&Program::AttachIterator>("attachIterator"),
-	                           InstanceMethod<&Program::AttachNetns>("attachNetns"),
-	                           InstanceMethod<&Program::AttachNetfilter>("attachNetfilter"),
-	                           InstanceMethod<&Program::AttachSockmap>("attachSockmap"),
-	                           InstanceMethod<&Program::AttachSockmapLinkless>("attachSockmapLinkless"),
-	                           InstanceMethod<&Program::Attach>("attach"),
-	                           InstanceMethod<&Program::AttachTracepoint>("attachTracepoint"),
-	                           InstanceMethod<&Program::AttachRawTracepoint>("attachRawTracepoint"),
 	                           InstanceMethod<&Program::Pin>("pin"),
 	                           InstanceMethod<&Program::Close>("close"),
 	                   });
@@ -270,57 +249,6 @@ Napi::Value Program::Run(const Napi::CallbackInfo &info)
 	result.Set("durationNs", opts.duration);
 	result.Set("dataOutSize", opts.data_size_out);
 	return result;
-}
-
-Napi::Value Program::Adopt(Napi::Env env, std::unique_ptr<NetlinkAttachment> hook) const
-{
-	hook->persist = true; // somebody left it there, and it stays where this handle comes to nothing
-	hook->program = UniqueFd::Duplicate(fd_.get());
-	if (!hook->program.valid())
-		return Failure::FromErrno(errno, "dup").Throw(env);
-	uint32_t own, found;
-	int error = ProgramIdOf(fd_.get(), &own);
-	if (error)
-		return Failure::FromErrno(error, "bpf_prog_get_info_by_fd").Throw(env);
-	if (auto failure = hook->ProgramId(&found))
-		return failure->Throw(env);
-	if (found != own)
-		return Failure::FromErrno(ENOENT, "adopt").Throw(env);
-	return Link::New(env, std::move(hook));
-}
-
-// attach(): as its SEC() says.
-Napi::Value Program::Attach(const Napi::CallbackInfo &info)
-{
-	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
-	struct bpf_prog_info prog_info;
-	int error = program_ ? GetInfo(fd_.get(), &prog_info) : -EOPNOTSUPP;
-	if (error)
-		return Failure::FromErrno(error, "bpf_program__attach").Throw(env);
-	LogCapture capture;
-	LibbpfLink link(bpf_program__attach(program_));
-	if (!link)
-		return Failure::FromErrno(errno, "bpf_program__attach", capture.Take()).Throw(env);
-	Addon::Of(env).Say(capture.Rest());
-	return Link::New(env, std::move(link), prog_info.id, object_);
-}
-
-// attachRawTracepoint(name | undefined): without one, where the program was loaded for (tp_btf, fentry, lsm).
-Napi::Value Program::AttachRawTracepoint(const Napi::CallbackInfo &info)
-{
-	Napi::Env env = info.Env();
-	if (!fd_.valid())
-		return ThrowClosed(env, "program");
-	std::string name;
-	bool named = !IsAbsent(env, info[0]);
-	if (named && !ReadString(env, info[0], "name", &name))
-		return env.Undefined();
-	UniqueFd fd(bpf_raw_tracepoint_open(named ? name.c_str() : nullptr, fd_.get()));
-	if (!fd.valid())
-		return Failure::FromErrno(errno, "bpf_raw_tracepoint_open").Throw(env);
-	return Link::New(env, std::move(fd));
 }
 
 Napi::Value Program::Pin(const Napi::CallbackInfo &info)

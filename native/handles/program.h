@@ -12,8 +12,6 @@ struct bpf_program;
 namespace node_ebpf
 {
 
-struct NetlinkAttachment;
-
 struct ProgramInit {
 	UniqueFd fd;
 	std::string name;    // libbpf's; the kernel's own is cut at 15 characters
@@ -34,34 +32,15 @@ public:
 
 	explicit Program(const Napi::CallbackInfo &info);
 	int fd() const { return fd_.get(); }
+	// libbpf's view of it, and the object that this lives in; null for a program that came from a pin or
+	// an id.
+	struct bpf_program *libbpf() const { return program_; }
+	const std::shared_ptr<struct bpf_object> &object() const { return object_; }
 
 private:
 	Napi::Value Describe(const Napi::CallbackInfo &info);
 	Napi::Value Stats(const Napi::CallbackInfo &info);
 	Napi::Value Run(const Napi::CallbackInfo &info);
-	Napi::Value AttachXdp(const Napi::CallbackInfo &info);             // xdp.cc
-	Napi::Value AttachXdpNetlink(const Napi::CallbackInfo &info);      // xdp.cc
-	Napi::Value AttachTcx(const Napi::CallbackInfo &info);             // tcx.cc
-	Napi::Value AttachClsact(const Napi::CallbackInfo &info);          // clsact.cc
-	Napi::Value AdoptXdp(const Napi::CallbackInfo &info);              // xdp.cc
-	Napi::Value AdoptClsact(const Napi::CallbackInfo &info);           // clsact.cc
-	Napi::Value AttachCgroup(const Napi::CallbackInfo &info);          // cgroup.cc
-	Napi::Value AttachSocket(const Napi::CallbackInfo &info);          // socket_filter.cc
-	Napi::Value AttachKprobe(const Napi::CallbackInfo &info);          // probe_attach.cc
-	Napi::Value AttachUprobe(const Napi::CallbackInfo &info);          // probe_attach.cc
-	Napi::Value AttachKprobeMulti(const Napi::CallbackInfo &info);     // kprobe_multi.cc
-	Napi::Value AttachUsdt(const Napi::CallbackInfo &info);            // usdt.cc
-	Napi::Value AttachPerfEvent(const Napi::CallbackInfo &info);       // perf_event.cc
-	Napi::Value AttachIterator(const Napi::CallbackInfo &info);        // iterator.cc
-	Napi::Value AttachNetns(const Napi::CallbackInfo &info);           // netns_link.cc
-	Napi::Value AttachNetfilter(const Napi::CallbackInfo &info);       // netfilter.cc
-	Napi::Value AttachSockmap(const Napi::CallbackInfo &info);         // sockmap.cc
-	Napi::Value AttachSockmapLinkless(const Napi::CallbackInfo &info); // sockmap.cc
-	Napi::Value Attach(const Napi::CallbackInfo &info);
-	Napi::Value AttachTracepoint(const Napi::CallbackInfo &info);
-	Napi::Value AttachRawTracepoint(const Napi::CallbackInfo &info);
-	// A handle of an attachment of this program that is there already.
-	Napi::Value Adopt(Napi::Env env, std::unique_ptr<NetlinkAttachment> hook) const;
 	Napi::Value Pin(const Napi::CallbackInfo &info);
 	Napi::Value Close(const Napi::CallbackInfo &info);
 
@@ -72,6 +51,18 @@ private:
 	struct bpf_program *program_ = nullptr;
 	size_t instructions_ = 0;
 };
+
+// Adds a method to the prototype of NativeProgram, for a function of another file. The function gets a
+// program that is open: a call on a closed one has thrown before.
+template <Napi::Value (*Function)(const Napi::CallbackInfo &, Program &)>
+void DefineMethod(Napi::Object prototype, const char *name)
+{
+	auto call = [](const Napi::CallbackInfo &info) -> Napi::Value {
+		Program *program = Program::FromValue(info.Env(), info.This());
+		return program ? Function(info, *program) : info.Env().Undefined();
+	};
+	prototype.DefineProperty(Napi::PropertyDescriptor::Function(prototype.Env(), prototype, name, call));
+}
 
 // The kernel's number of the program that a descriptor holds. Returns 0 or a negative errno.
 int ProgramIdOf(int program_fd, uint32_t *out);
