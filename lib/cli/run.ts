@@ -25,9 +25,7 @@ interface Package {
   version: string;
 }
 
-const { version } = JSON.parse(
-  readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
-) as Package;
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as Package;
 
 /**
  * Runs one command line, `node` and the script not among its arguments. process.exitCode says how it ended: an error is
