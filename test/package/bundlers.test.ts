@@ -1,4 +1,4 @@
-// An application in one file: the build scripts of docs/getting-started.md, and what they make, where no node_modules is.
+// An application in one file: the build scripts of docs/bundlers.md, and what they make, where no node_modules is.
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
   existsSync,
@@ -71,10 +71,10 @@ afterAll(() => {
 
 /** The block of the page that begins with a file's name. */
 function documented(name: string): string {
-  const page = readFileSync(`${root}docs/getting-started.md`, 'utf8');
+  const page = readFileSync(`${root}docs/bundlers.md`, 'utf8');
   const blocks = [...page.matchAll(/^```js\n(.*?)^```$/gms)].map(([, code = '']) => code);
   const block = blocks.find((code) => code.startsWith(`// ${name}\n`));
-  if (block === undefined) throw new Error(`docs/getting-started.md has no block for ${name}`);
+  if (block === undefined) throw new Error(`docs/bundlers.md has no block for ${name}`);
   return block;
 }
 
