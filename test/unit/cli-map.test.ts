@@ -2,11 +2,12 @@ import { endianness } from 'node:os';
 import { Writable } from 'node:stream';
 import { describe, expect, it, test } from 'vitest';
 import { hex, keyBytes, parseKey } from '../../lib/cli/map/key.ts';
-import { fieldList, positiveInteger } from '../../lib/cli/map/map.ts';
+import { fieldList } from '../../lib/cli/map/map.ts';
 import { MapMeter, type MapRow, type Rows } from '../../lib/cli/map/meter.ts';
 import { idOf } from '../../lib/cli/map/name.ts';
 import { rowWords } from '../../lib/cli/map/row.ts';
 import { mapFrame, type WatchedMap } from '../../lib/cli/map/watch.ts';
+import { wholeNumber } from '../../lib/cli/terminal/arguments.ts';
 import { EbpfError } from '../../lib/core/errors.ts';
 
 const LITTLE = endianness() === 'LE';
@@ -109,9 +110,10 @@ test('fields are names and offsets', () => {
 });
 
 test('a limit is a whole number above 0', () => {
-  expect(positiveInteger('12')).toBe(12);
+  const limit = wholeNumber({ least: 1 });
+  expect(limit('12')).toBe(12);
   for (const text of ['', '0', '-1', '1.5', '1e3', 'x']) {
-    expect(() => positiveInteger(text)).toThrow('Expected a whole number above 0.');
+    expect(() => limit(text)).toThrow('Expected a whole number of at least 1.');
   }
 });
 

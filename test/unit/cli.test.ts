@@ -14,8 +14,8 @@ import { Writable } from 'node:stream';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, describe, expect, it, test, vi } from 'vitest';
 import { run as runCommand } from '../../lib/cli/run.ts';
+import { positiveNumber } from '../../lib/cli/terminal/arguments.ts';
 import { printable, report } from '../../lib/cli/terminal/output.ts';
-import { positiveNumber } from '../../lib/cli/terminal/pace.ts';
 import { tableLines } from '../../lib/cli/terminal/table.ts';
 import { frame } from '../../lib/cli/top/frame.ts';
 import { EbpfLoadError } from '../../lib/core/errors.ts';
@@ -330,14 +330,14 @@ describe('arguments', () => {
     [['top', 'lo', 'eth1'], "too many arguments for 'top'", ''],
     [['inspect'], "missing required argument 'file'", ''],
     [['top', '--seconds'], "option '--seconds <n>' argument missing", ''],
-    [['top', '--seconds', 'abc'], "'abc' is invalid. Expected a number of seconds above 0.", ''],
-    [['top', '--seconds', '-1'], "'-1' is invalid. Expected a number of seconds above 0.", ''],
-    [['top', '--seconds', '0'], "'0' is invalid. Expected a number of seconds above 0.", ''],
+    [['top', '--seconds', 'abc'], "'abc' is invalid. Expected a number above 0.", ''],
+    [['top', '--seconds', '-1'], "'-1' is invalid. Expected a number above 0.", ''],
+    [['top', '--seconds', '0'], "'0' is invalid. Expected a number above 0.", ''],
     [['map', 'dmup', '1'], "unknown command 'dmup'", 'Did you mean dump?'],
     [['map', 'dump'], "missing required argument 'map'", ''],
-    [['map', 'dump', '1', '--limit', '0'], "'0' is invalid. Expected a whole number above 0.", ''],
+    [['map', 'dump', '1', '--limit', '0'], "'0' is invalid. Expected a whole number of at least 1.", ''],
     [['map', 'get', '1', 'x'], "'x' is invalid for argument 'key'. Expected a number, or bytes", ''],
-    [['map', 'watch', '1', '--interval', '0'], "'0' is invalid. Expected a number of seconds above 0.", ''],
+    [['map', 'watch', '1', '--interval', '0'], "'0' is invalid. Expected a number above 0.", ''],
     [['top', '--mode', 'fast'], "'fast' is invalid. Allowed choices are hw, drv, skb.", ''],
   ])('refuses %j in one sentence', async (args, message, hint) => {
     const { status, stdout, stderr } = await run(args);
@@ -360,12 +360,12 @@ describe('arguments', () => {
     expect(bad.stdout).toContain('[elf-machine]');
   });
 
-  test.each(['1', '0.5', '.5', '86400'])('%s is a number of seconds', (text) =>
+  test.each(['1', '0.5', '.5', '86400'])('%s is a number above 0', (text) =>
     expect(positiveNumber(text)).toBe(Number(text)),
   );
   test.each(['', ' ', '0', '0.0', '-1', '1e3', '0x10', 'Infinity', 'NaN', '1s', '١'])(
-    '%j is no number of seconds',
-    (text) => expect(() => positiveNumber(text)).toThrow('Expected a number of seconds above 0.'),
+    '%j is not a number above 0',
+    (text) => expect(() => positiveNumber(text)).toThrow('Expected a number above 0.'),
   );
 });
 

@@ -3,7 +3,8 @@ import { EbpfAttachError } from '../../core/errors.ts';
 import { FlowMeter } from '../../meters/flow-meter.ts';
 import { type ClassRule, ruleTable } from '../../programs/class-rules.ts';
 import type { TcClassifier } from '../../programs/tc-classifier.ts';
-import { endOfRun, positiveNumber, ticks } from '../terminal/pace.ts';
+import { positiveNumber, wholeNumber } from '../terminal/arguments.ts';
+import { endOfRun, ticks } from '../terminal/pace.ts';
 import { type FlowSubject, type FlowView, JsonView, LineView } from './view.ts';
 
 interface FlowsOptions {
@@ -23,7 +24,7 @@ export function addFlows(program: Command): void {
     .description('show the fastest flows of an interface, in and out, once a second')
     .argument('<iface>', 'the interface')
     .option('--netns <path>', 'the network namespace of the interface, such as /run/netns/blue')
-    .option('--top <n>', 'how many flows', wholeNumber, 10)
+    .option('--top <n>', 'how many flows', wholeNumber({ least: 1, most: 999_999_999 }), 10)
     .addOption(
       new Option('--direction <way>', 'packets that arrive, or leave, or both')
         .choices(['ingress', 'egress', 'both'])
@@ -46,14 +47,6 @@ Examples:
   $ node-ebpf flows veth0 --netns /run/netns/blue --direction egress --seconds 10`,
     )
     .action(flows);
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!/^\d{1,9}$/.test(text) || value === 0) {
-    throw new InvalidArgumentError('Expected a whole number above 0.');
-  }
-  return value;
 }
 
 /** @internal */

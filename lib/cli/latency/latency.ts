@@ -2,7 +2,8 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { LatencyMeter, type LatencySample } from '../../meters/latency-meter.ts';
 import type { SyscallFlavour, SyscallLatency } from '../../programs/syscall-latency.ts';
 import { SYSCALLS } from '../../programs/syscall-numbers.ts';
-import { endOfRun, positiveNumber, ticks } from '../terminal/pace.ts';
+import { positiveNumber } from '../terminal/arguments.ts';
+import { endOfRun, ticks } from '../terminal/pace.ts';
 import type { View } from '../terminal/view.ts';
 import { LatencyJson, LatencyLines, type LatencySubject } from './view.ts';
 

@@ -2,8 +2,8 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { EbpfNotSupportedError } from '../../core/errors.ts';
 import type { BpfMap } from '../../map/map.ts';
+import { positiveNumber, wholeNumber } from '../terminal/arguments.ts';
 import { print, printable, printJson, stdoutLost } from '../terminal/output.ts';
-import { positiveNumber } from '../terminal/pace.ts';
 import { type KeyText, keyBytes, parseKey } from './key.ts';
 import { MAP_ARGUMENT, openMap } from './name.ts';
 import type { RowOptions, WatchOptions } from './options.ts';
@@ -35,7 +35,7 @@ function addDump(map: Command): void {
     .command('dump')
     .description('print every row')
     .argument('<map>', MAP_ARGUMENT)
-    .option('--limit <n>', 'stop after so many keys', positiveInteger)
+    .option('--limit <n>', 'stop after so many keys', wholeNumber({ least: 1 }))
     .option('--per-cpu', "each CPU's value, instead of their sum")
     .option('--json', 'print one JSON object per line')
     .addHelpText(
@@ -165,11 +165,4 @@ export function fieldList(text: string): (string | number)[] {
   if (fields.includes(''))
     throw new InvalidArgumentError('Expected names or offsets with commas between them.');
   return fields.map((field) => (/^\d+$/.test(field) ? Number(field) : field));
-}
-
-/** @internal */
-export function positiveInteger(text: string): number {
-  if (!/^\d+$/.test(text) || Number(text) === 0)
-    throw new InvalidArgumentError('Expected a whole number above 0.');
-  return Number(text);
 }

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import { NetMeter } from '../../meters/net-meter.ts';
 import type { TracepointNet } from '../../programs/tracepoint-net.ts';
-import { endOfRun, positiveNumber, ticks } from '../terminal/pace.ts';
+import { positiveNumber } from '../terminal/arguments.ts';
+import { endOfRun, ticks } from '../terminal/pace.ts';
 import { JsonNetView, LineNetView, type NetView } from './view.ts';
 
 interface NetOptions {

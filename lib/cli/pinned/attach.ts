@@ -1,8 +1,9 @@
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import type { TcDirection } from '../../attach/tc.ts';
 import type { Attachment } from '../../loader/attachment.ts';
 import type { EbpfLoader } from '../../loader/loader.ts';
 import type { AttachMode } from '../../program/xdp-negotiation.ts';
+import { wholeNumber } from '../terminal/arguments.ts';
 import { print, printable, printJson } from '../terminal/output.ts';
 import { attachmentLine } from './load.ts';
 import { type PinnedOptions, pinnedCommand, withPinned } from './pinned.ts';
@@ -28,7 +29,7 @@ export function addAttach(program: Command): void {
     .option('--strict', 'XDP: only that mode')
     .addOption(new Option('--direction <way>', 'TC').choices(['ingress', 'egress']).default('ingress'))
     .addOption(new Option('--via <how>', 'TC').choices(['auto', 'tcx', 'clsact']).default('auto'))
-    .option('--priority <n>', 'TC: of the clsact filter', wholeNumber)
+    .option('--priority <n>', 'TC: of the clsact filter', wholeNumber())
     .option('--netns <path>', 'the network namespace of the interface, such as /run/netns/blue')
     .addHelpText(
       'after',
@@ -47,12 +48,6 @@ Examples:
         else print(`${printable(handle)} is attached to ${printable(words(attachment))}`);
       });
     });
-}
-
-/** @internal */
-export function wholeNumber(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('Expected a whole number.');
-  return Number(text);
 }
 
 function attach(

@@ -4,8 +4,9 @@ import { EbpfError } from '../../core/errors.ts';
 import type { AttachMode } from '../../program/xdp-negotiation.ts';
 import type { Observable, Observer } from '../../serve/observer.ts';
 import type { Server } from '../../serve/server.ts';
+import { positiveNumber, wholeNumber } from '../terminal/arguments.ts';
 import { printable } from '../terminal/output.ts';
-import { endOfRun, positiveNumber, ticks } from '../terminal/pace.ts';
+import { endOfRun, ticks } from '../terminal/pace.ts';
 import type { ServeView } from './view.ts';
 
 interface Address {
@@ -51,7 +52,7 @@ export function addServe(program: Command): void {
         .default('drv'),
     )
     .option('--netns <path>', 'the network namespace of the interfaces, such as /run/netns/blue')
-    .option('--flows <n>', 'how many flows have series in the metrics (20)', wholeNumber)
+    .option('--flows <n>', 'how many flows have series in the metrics (20)', wholeNumber({ most: 999_999 }))
     .option('--flood <n>', 'packets per second of an interface that are a flood (100000)', positiveNumber)
     .option('--seconds <n>', 'stop after so many seconds', positiveNumber)
     .addOption(
@@ -92,11 +93,6 @@ export function address(text: string): Address {
     );
   }
   return { host: host || DEFAULT.host, port: Number(port) };
-}
-
-function wholeNumber(text: string): number {
-  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError('Expected a whole number.');
-  return Number(text);
 }
 
 /** @internal */

@@ -1,16 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { InvalidArgumentError } from 'commander';
 import { stdoutLost } from './output.ts';
 
 // When the commands that go on look again, and when they end.
-
-/** @internal */
-export function positiveNumber(text: string): number {
-  const value = Number(text);
-  if (!/^\d*\.?\d+$/.test(text) || value <= 0)
-    throw new InvalidArgumentError('Expected a number of seconds above 0.');
-  return value;
-}
 
 /** Ticks after every full interval, and once at the end, whether that comes by time or by signal. */
 export async function* ticks(

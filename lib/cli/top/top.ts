@@ -3,7 +3,8 @@ import { EbpfAttachError } from '../../core/errors.ts';
 import type { XdpMode } from '../../core/xdp-mode.ts';
 import { Meter, type Sample } from '../../meters/packet-meter.ts';
 import type { XdpCounter } from '../../programs/xdp-counter.ts';
-import { endOfRun, positiveNumber, ticks } from '../terminal/pace.ts';
+import { positiveNumber } from '../terminal/arguments.ts';
+import { endOfRun, ticks } from '../terminal/pace.ts';
 import type { View } from '../terminal/view.ts';
 import { JsonView, LineView, type Subject } from './view.ts';
 

@@ -238,7 +238,7 @@ it('says so, and fails, when the interface goes away; leaves nothing when it is 
 it.each([
   [['v0c'], 1, /^error: no interface "v0c"\nhint: there are v0b, v0a, lo\n$/],
   [['lo'], 1, /lo: the interface is down|lo egress: the interface is down/],
-  [['v0b', '--top', '0'], 2, /whole number above 0/],
+  [['v0b', '--top', '0'], 2, /whole number from 1 to 999999999\./],
   [['v0b', '--direction', 'up'], 2, /Allowed choices are ingress, egress, both/],
   [['v0b', '--rule', 'web'], 2, /a rule such as web=tcp\/443/],
   [['v0b', '--rule', 'a=tcp/1', '--rule', 'b=tcp/1'], 2, /one rule for tcp\/1/],
