@@ -1,11 +1,13 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { EbpfAttachError } from '../../core/errors.ts';
-import { FlowMeter } from '../../meters/flow-meter.ts';
+import { FlowMeter, type FlowSample } from '../../meters/flow-meter.ts';
 import { type ClassRule, ruleTable } from '../../programs/class-rules.ts';
 import type { TcClassifier } from '../../programs/tc-classifier.ts';
 import { positiveNumber, wholeNumber } from '../terminal/arguments.ts';
-import { endOfRun, ticks } from '../terminal/pace.ts';
-import { type FlowSubject, type FlowView, JsonView, LineView } from './view.ts';
+import { chooseView } from '../terminal/choose-view.ts';
+import { endOfRun } from '../terminal/pace.ts';
+import { watch } from '../terminal/watch.ts';
+import { type FlowSubject, JsonView, LineView } from './view.ts';
 
 interface FlowsOptions {
   seconds?: number;
@@ -15,8 +17,6 @@ interface FlowsOptions {
   rule?: ClassRule[];
   json?: true;
 }
-
-const INTERVAL_MS = 1000;
 
 export function addFlows(program: Command): void {
   program
@@ -71,7 +71,7 @@ async function flows(iface: string, options: FlowsOptions): Promise<void> {
     // The command leaves nothing: where the qdisc is its own and nobody else's, that goes too.
     const classifier = await TcClassifier.attach({ ...target, direction, rules, removeQdisc: true });
     try {
-      await watch(classifier, iface, options, end.signal);
+      await show(classifier, iface, options, end.signal);
     } finally {
       classifier.close();
     }
@@ -80,36 +80,33 @@ async function flows(iface: string, options: FlowsOptions): Promise<void> {
   }
 }
 
-async function watch(
+async function show(
   classifier: TcClassifier,
   iface: string,
-  options: FlowsOptions,
+  { direction, top, seconds, json }: FlowsOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const { direction, top } = options;
   const via = classifier.links[0]?.via ?? 'tcx';
+  const subject: FlowSubject = { iface, direction, via, top };
   const meter = new FlowMeter(classifier);
-  const view = await chooseView({ iface, direction, via, top }, options);
-  let last = meter.sample();
-  view.open(last);
-  try {
-    for await (const _ of ticks(INTERVAL_MS, options.seconds, signal)) {
-      last = meter.sample();
-      view.show(last);
+  const view = await chooseView<FlowSample>(json, {
+    json: () => new JsonView(subject),
+    lines: () => new LineView(subject),
+    async screen() {
+      const { flowFrame } = await import('./frame.ts');
+      return (sample, final) => (area) => flowFrame(subject, sample, final, area);
+    },
+  });
+  await watch({
+    view,
+    sample: () => meter.sample(),
+    detach: () => classifier.close(),
+    check() {
       if (classifier.links.some((link) => link.state() !== 'attached')) throw lostAttachment(iface);
-    }
-  } finally {
-    classifier.close();
-    view.close(last);
-  }
-}
-
-async function chooseView(subject: FlowSubject, { json }: FlowsOptions): Promise<FlowView> {
-  if (json) return new JsonView(subject);
-  const { onTerminal } = await import('../terminal/screen.ts');
-  if (!onTerminal()) return new LineView(subject);
-  const { ScreenView } = await import('./frame.ts');
-  return new ScreenView(subject);
+    },
+    seconds,
+    signal,
+  });
 }
 
 function lostAttachment(iface: string): EbpfAttachError {

@@ -1,8 +1,9 @@
 import { styleText } from 'node:util';
 import { duration } from '../../format/units.ts';
 import { type FlowSample, meanSample } from '../../meters/flow-meter.ts';
-import { type Area, clip, Screen } from '../terminal/screen.ts';
-import { classLines, type FlowSubject, type FlowView, flowLines, flowsWords, waysOf } from './view.ts';
+import { clip } from '../terminal/screen.ts';
+import type { Area } from '../terminal/view.ts';
+import { classLines, type FlowSubject, flowLines, flowsWords, waysOf } from './view.ts';
 
 // A blank line and the head before each table; a blank line and the last one behind them.
 const AROUND = { title: 1, table: 2, last: 2 };
@@ -30,26 +31,4 @@ export function flowFrame(subject: FlowSubject, sample: FlowSample, final: boole
   ]
     .slice(0, high)
     .map((line) => clip(line, columns - 1)); // a character in the last cell makes some terminals wrap
-}
-
-/** For terminals. */
-export class ScreenView implements FlowView {
-  readonly #subject: FlowSubject;
-  readonly #screen = new Screen();
-
-  constructor(subject: FlowSubject) {
-    this.#subject = subject;
-  }
-
-  open(sample: FlowSample): void {
-    this.#screen.open((area) => flowFrame(this.#subject, sample, false, area));
-  }
-
-  show(sample: FlowSample): void {
-    this.#screen.show((area) => flowFrame(this.#subject, sample, false, area));
-  }
-
-  close(sample: FlowSample): void {
-    this.#screen.close((area) => flowFrame(this.#subject, sample, true, area));
-  }
 }

@@ -3,6 +3,7 @@ import { type FlowSample, meanSample, sumClasses } from '../../meters/flow-meter
 import type { Flow } from '../../programs/flow.ts';
 import { print, printJson } from '../terminal/output.ts';
 import { type Column, tableLines } from '../terminal/table.ts';
+import type { View } from '../terminal/view.ts';
 
 /** What `flows` looks at. */
 export interface FlowSubject {
@@ -14,15 +15,8 @@ export interface FlowSubject {
   top: number;
 }
 
-/** One way to show samples: open, then show once a second, then close with the last one. */
-export interface FlowView {
-  open(sample: FlowSample): void;
-  show(sample: FlowSample): void;
-  close(sample: FlowSample): void;
-}
-
 /** For programs: one JSON object per line. */
-export class JsonView implements FlowView {
+export class JsonView implements View<FlowSample> {
   readonly #subject: FlowSubject;
 
   constructor(subject: FlowSubject) {
@@ -50,7 +44,7 @@ export class JsonView implements FlowView {
 }
 
 /** For pipes and logs: a line per interval, under one head, and the flows at the end. */
-export class LineView implements FlowView {
+export class LineView implements View<FlowSample> {
   readonly #subject: FlowSubject;
 
   constructor(subject: FlowSubject) {

@@ -2,9 +2,9 @@ import { styleText } from 'node:util';
 import { count, duration, latency, rate } from '../../format/units.ts';
 import { type LatencySample, meanRates } from '../../meters/latency-meter.ts';
 import type { Log2Histogram } from '../../programs/log2-histogram.ts';
-import { type Area, clip, Screen } from '../terminal/screen.ts';
+import { clip } from '../terminal/screen.ts';
 import { type Column, tableLines } from '../terminal/table.ts';
-import type { View } from '../terminal/view.ts';
+import type { Area } from '../terminal/view.ts';
 import { type LatencySubject, lostWords, title } from './view.ts';
 
 const COLUMNS: readonly Column[] = [
@@ -87,26 +87,4 @@ export function latencyFrame(
     ...(final ? [] : ['', paint('dim', '^C detaches and ends')]),
   ];
   return lines.slice(0, Math.max(rows - 1, 1)).map((line) => clip(line, room));
-}
-
-/** For terminals. */
-export class LatencyScreen implements View<LatencySample> {
-  readonly #subject: LatencySubject;
-  readonly #screen = new Screen();
-
-  constructor(subject: LatencySubject) {
-    this.#subject = subject;
-  }
-
-  open(sample: LatencySample): void {
-    this.#screen.open((area) => latencyFrame(this.#subject, sample, false, area));
-  }
-
-  show(sample: LatencySample): void {
-    this.#screen.show((area) => latencyFrame(this.#subject, sample, false, area));
-  }
-
-  close(sample: LatencySample): void {
-    this.#screen.close((area) => latencyFrame(this.#subject, sample, true, area));
-  }
 }

@@ -3,8 +3,9 @@ import { LatencyMeter, type LatencySample } from '../../meters/latency-meter.ts'
 import type { SyscallFlavour, SyscallLatency } from '../../programs/syscall-latency.ts';
 import { SYSCALLS } from '../../programs/syscall-numbers.ts';
 import { positiveNumber } from '../terminal/arguments.ts';
-import { endOfRun, ticks } from '../terminal/pace.ts';
-import type { View } from '../terminal/view.ts';
+import { chooseView } from '../terminal/choose-view.ts';
+import { endOfRun } from '../terminal/pace.ts';
+import { watch } from '../terminal/watch.ts';
 import { LatencyJson, LatencyLines, type LatencySubject } from './view.ts';
 
 interface LatencyOptions {
@@ -15,8 +16,6 @@ interface LatencyOptions {
   seconds?: number;
   json?: true;
 }
-
-const INTERVAL_MS = 1000;
 
 export function addLatency(program: Command): void {
   program
@@ -60,7 +59,7 @@ async function latency(options: LatencyOptions): Promise<void> {
       ...(syscalls === undefined ? {} : { syscalls }),
     });
     try {
-      await watch(measuring, options, end.signal);
+      await show(measuring, options, end.signal);
     } finally {
       measuring.close();
     }
@@ -69,36 +68,33 @@ async function latency(options: LatencyOptions): Promise<void> {
   }
 }
 
-async function watch(measuring: SyscallLatency, options: LatencyOptions, signal: AbortSignal): Promise<void> {
-  const { pid, cgroup, seconds } = options;
+async function show(
+  measuring: SyscallLatency,
+  { pid, cgroup, seconds, json }: LatencyOptions,
+  signal: AbortSignal,
+): Promise<void> {
   const meter = new LatencyMeter(measuring);
   const subject: LatencySubject = {
     via: measuring.via,
     of: pid !== undefined ? `process ${pid}` : cgroup !== undefined ? `cgroup ${cgroup}` : 'all processes',
   };
-  const view = await chooseView(subject, options);
-  let last = meter.sample();
-  view.open(last);
-  try {
-    for await (const _ of ticks(INTERVAL_MS, seconds, signal)) {
-      // Before the look: what the process did last is in it.
-      const ended = pid !== undefined && !isRunning(pid);
-      last = meter.sample();
-      view.show(last);
-      if (ended) break;
-    }
-  } finally {
-    measuring.close();
-    view.close(last);
-  }
-}
-
-async function chooseView(subject: LatencySubject, { json }: LatencyOptions): Promise<View<LatencySample>> {
-  if (json) return new LatencyJson(subject);
-  const { onTerminal } = await import('../terminal/screen.ts');
-  if (!onTerminal()) return new LatencyLines(subject);
-  const { LatencyScreen } = await import('./frame.ts');
-  return new LatencyScreen(subject);
+  const view = await chooseView<LatencySample>(json, {
+    json: () => new LatencyJson(subject),
+    lines: () => new LatencyLines(subject),
+    async screen() {
+      const { latencyFrame } = await import('./frame.ts');
+      return (sample, final) => (area) => latencyFrame(subject, sample, final, area);
+    },
+  });
+  await watch({
+    view,
+    sample: () => meter.sample(),
+    detach: () => measuring.close(),
+    // Asked before the last sample, which then has the last calls of the process.
+    isLast: () => pid !== undefined && !isRunning(pid),
+    seconds,
+    signal,
+  });
 }
 
 function isRunning(pid: number): boolean {

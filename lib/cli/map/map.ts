@@ -136,8 +136,8 @@ Examples:
   $ node-ebpf map watch /sys/fs/bpf/flows --json | jq '.rows | length'`,
     )
     .action(async (name: string, options: WatchOptions) => {
-      const { watch } = await import('./watch.ts');
-      await withMap(name, (opened) => watch(opened, options));
+      const { watchMap } = await import('./watch.ts');
+      await withMap(name, (opened) => watchMap(opened, options));
     });
 }
 

@@ -1,10 +1,13 @@
 import { styleText } from 'node:util';
 import { clock, count, duration, plural, rate } from '../../format/units.ts';
 import type { BpfMap } from '../../map/map.ts';
+import { chooseView } from '../terminal/choose-view.ts';
 import { print, printable, printJson } from '../terminal/output.ts';
-import { endOfRun, ticks } from '../terminal/pace.ts';
-import { type Area, clip, onTerminal, Screen } from '../terminal/screen.ts';
+import { endOfRun } from '../terminal/pace.ts';
+import { clip } from '../terminal/screen.ts';
 import { type Column, tableLines } from '../terminal/table.ts';
+import type { Area, View } from '../terminal/view.ts';
+import { watch } from '../terminal/watch.ts';
 import { MapMeter, type MapRow, type MapSample } from './meter.ts';
 import type { WatchOptions } from './options.ts';
 import { keyWords, namedFields, perCpuMap, requirePerCpu } from './row.ts';
@@ -19,16 +22,10 @@ export interface WatchedMap {
   perCpu: boolean;
 }
 
-interface View {
-  open(sample: MapSample): void;
-  show(sample: MapSample): void;
-  close(sample: MapSample): void;
-}
-
 // The field of a value that is one integer, which BTF has no name for.
 const WHOLE = 'value';
 
-export async function watch(
+export async function watchMap(
   map: BpfMap,
   { interval, seconds, fields, perCpu, json }: WatchOptions,
 ): Promise<void> {
@@ -46,17 +43,18 @@ export async function watch(
       perCpu: told,
       keyOf: (key: Uint8Array) => keyWords(map, key),
     });
-    const view = json ? new JsonView(watched) : onTerminal() ? new TableView(watched) : new LineView(watched);
-    let last = meter.sample();
-    view.open(last);
-    try {
-      for await (const _ of ticks(interval * 1000, seconds, end.signal)) {
-        last = meter.sample();
-        view.show(last);
-      }
-    } finally {
-      view.close(last);
-    }
+    const view = await chooseView<MapSample>(json, {
+      json: () => new JsonView(watched),
+      lines: () => new LineView(watched),
+      screen: async () => (sample, final) => (area) => mapFrame(watched, sample, final, area),
+    });
+    await watch({
+      view,
+      sample: () => meter.sample(),
+      intervalMs: interval * 1000,
+      seconds,
+      signal: end.signal,
+    });
   } finally {
     end.forget();
   }
@@ -69,7 +67,7 @@ function offsets({ valueSize }: BpfMap, fields: number): string[] {
 }
 
 /** For programs: one JSON object per line, with every row. */
-class JsonView implements View {
+class JsonView implements View<MapSample> {
   readonly #map: WatchedMap;
 
   constructor(map: WatchedMap) {
@@ -98,7 +96,7 @@ class JsonView implements View {
 }
 
 /** For pipes and logs: a line for each row that changed. */
-class LineView implements View {
+class LineView implements View<MapSample> {
   readonly #map: WatchedMap;
 
   constructor(map: WatchedMap) {
@@ -127,28 +125,6 @@ class LineView implements View {
 
   close({ rows, elapsed }: MapSample): void {
     print(`${plural(rows.length, 'row')} after ${duration(elapsed)}`);
-  }
-}
-
-/** For terminals. */
-class TableView implements View {
-  readonly #map: WatchedMap;
-  readonly #screen = new Screen();
-
-  constructor(map: WatchedMap) {
-    this.#map = map;
-  }
-
-  open(sample: MapSample): void {
-    this.#screen.open((area) => mapFrame(this.#map, sample, false, area));
-  }
-
-  show(sample: MapSample): void {
-    this.#screen.show((area) => mapFrame(this.#map, sample, false, area));
-  }
-
-  close(sample: MapSample): void {
-    this.#screen.close((area) => mapFrame(this.#map, sample, true, area));
   }
 }
 

@@ -2,9 +2,9 @@ import { styleText } from 'node:util';
 import { bytes, count, duration, rate } from '../../format/units.ts';
 import { closed, type NetSample, netMeans, opened, sumOf } from '../../meters/net-meter.ts';
 import { printable } from '../terminal/output.ts';
-import { type Area, clip, Screen } from '../terminal/screen.ts';
+import { clip } from '../terminal/screen.ts';
 import { type Column, tableLines } from '../terminal/table.ts';
-import type { NetView } from './view.ts';
+import type { Area } from '../terminal/view.ts';
 
 export interface NetFrame {
   title: string;
@@ -87,26 +87,4 @@ export function netFrame({ title, sample, final }: NetFrame, { columns, rows, st
 
 function shortened(name: string): string {
   return name.length < NAME ? name : `${name.slice(0, NAME - 2)}…`;
-}
-
-/** For terminals. */
-export class ScreenNetView implements NetView {
-  readonly #title: string;
-  readonly #screen = new Screen();
-
-  constructor(title: string) {
-    this.#title = title;
-  }
-
-  open(sample: NetSample): void {
-    this.#screen.open((area) => netFrame({ title: this.#title, sample, final: false }, area));
-  }
-
-  show(sample: NetSample): void {
-    this.#screen.show((area) => netFrame({ title: this.#title, sample, final: false }, area));
-  }
-
-  close(sample: NetSample): void {
-    this.#screen.close((area) => netFrame({ title: this.#title, sample, final: true }, area));
-  }
 }

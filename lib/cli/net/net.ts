@@ -1,9 +1,11 @@
 import type { Command } from 'commander';
-import { NetMeter } from '../../meters/net-meter.ts';
+import { NetMeter, type NetSample } from '../../meters/net-meter.ts';
 import type { TracepointNet } from '../../programs/tracepoint-net.ts';
 import { positiveNumber } from '../terminal/arguments.ts';
-import { endOfRun, ticks } from '../terminal/pace.ts';
-import { JsonNetView, LineNetView, type NetView } from './view.ts';
+import { chooseView } from '../terminal/choose-view.ts';
+import { endOfRun } from '../terminal/pace.ts';
+import { watch } from '../terminal/watch.ts';
+import { JsonNetView, LineNetView } from './view.ts';
 
 interface NetOptions {
   iface?: string;
@@ -11,8 +13,6 @@ interface NetOptions {
   seconds?: number;
   json?: true;
 }
-
-const INTERVAL_MS = 1000;
 
 export function addNet(program: Command): void {
   program
@@ -49,7 +49,7 @@ async function net(options: NetOptions): Promise<void> {
       ...(netns === undefined ? {} : { netns }),
     });
     try {
-      await watch(counter, options, end.signal);
+      await show(counter, options, end.signal);
     } finally {
       counter.close();
     }
@@ -58,32 +58,25 @@ async function net(options: NetOptions): Promise<void> {
   }
 }
 
-async function watch(counter: TracepointNet, options: NetOptions, signal: AbortSignal): Promise<void> {
+async function show(
+  counter: TracepointNet,
+  { iface, netns, seconds, json }: NetOptions,
+  signal: AbortSignal,
+): Promise<void> {
   const meter = new NetMeter(() => ({
     interfaces: counter.interfaces(),
     drops: counter.drops(),
     tcp: counter.tcp(),
     lost: counter.lost,
   }));
-  const view = await chooseView(options);
-  let last = meter.sample();
-  view.open(last);
-  try {
-    for await (const _ of ticks(INTERVAL_MS, options.seconds, signal)) {
-      last = meter.sample();
-      view.show(last);
-    }
-  } finally {
-    counter.close();
-    view.close(last);
-  }
-}
-
-async function chooseView({ json, iface, netns }: NetOptions): Promise<NetView> {
-  if (json) return new JsonNetView();
-  const { onTerminal } = await import('../terminal/screen.ts');
   const title = [iface ?? 'all interfaces', ...(netns === undefined ? [] : [`of ${netns}`])].join(' ');
-  if (!onTerminal()) return new LineNetView(title);
-  const { ScreenNetView } = await import('./frame.ts');
-  return new ScreenNetView(title);
+  const view = await chooseView<NetSample>(json, {
+    json: () => new JsonNetView(),
+    lines: () => new LineNetView(title),
+    async screen() {
+      const { netFrame } = await import('./frame.ts');
+      return (sample, final) => (area) => netFrame({ title, sample, final }, area);
+    },
+  });
+  await watch({ view, sample: () => meter.sample(), detach: () => counter.close(), seconds, signal });
 }

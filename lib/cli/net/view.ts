@@ -1,16 +1,10 @@
 import { bytes, clock, duration, rate } from '../../format/units.ts';
 import { closed, type NetSample, opened, sumOf, totalOf } from '../../meters/net-meter.ts';
 import { print, printable, printJson } from '../terminal/output.ts';
-
-/** One way to show samples: open, then show once a second, then close with the last one. */
-export interface NetView {
-  open(sample: NetSample): void;
-  show(sample: NetSample): void;
-  close(sample: NetSample): void;
-}
+import type { View } from '../terminal/view.ts';
 
 /** For programs: one JSON object per line. */
-export class JsonNetView implements NetView {
+export class JsonNetView implements View<NetSample> {
   open(): void {}
 
   show({ time, totals, rates }: NetSample): void {
@@ -24,7 +18,7 @@ const HEADS = ['rx', 'tx', 'drops', 'retransmits', 'opened', 'closed'];
 const WIDTHS = [20, 20, 9, 13, 9, 9];
 
 /** For pipes and logs: a line per interval of all interfaces together, and each by itself at the end. */
-export class LineNetView implements NetView {
+export class LineNetView implements View<NetSample> {
   readonly #title: string;
 
   constructor(title: string) {

@@ -1,8 +1,9 @@
 import { styleText } from 'node:util';
 import { bytes, clock, count, rate } from '../../format/units.ts';
 import type { Observation } from '../../serve/observer.ts';
-import { type Area, clip, Screen } from '../terminal/screen.ts';
+import { clip, Screen } from '../terminal/screen.ts';
 import { type Column, tableLines } from '../terminal/table.ts';
+import type { Area } from '../terminal/view.ts';
 import { callsOf, type ServeSubject, type ServeView, sumOf } from './view.ts';
 
 const PROTOCOLS = ['tcp', 'udp', 'icmp', 'other'];

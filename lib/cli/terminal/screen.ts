@@ -1,16 +1,7 @@
 import { clearScreenDown, cursorTo, moveCursor } from 'node:readline';
 import type { WriteStream } from 'node:tty';
 import { stripVTControlCharacters } from 'node:util';
-
-/** Where it is drawn: cells, lines, and the stream that says whether there are colours. */
-export interface Area {
-  columns: number;
-  rows: number;
-  stream: NodeJS.WritableStream;
-}
-
-/** The lines of one screen. */
-export type Drawing = (area: Area) => readonly string[];
+import type { Draw, Drawing, View } from './view.ts';
 
 const HIDE_CURSOR = '\x1b[?25l';
 const SHOW_CURSOR = '\x1b[?25h';
@@ -81,6 +72,28 @@ export class Screen {
     this.#stream.write(HIDE_CURSOR);
     this.#redraw();
   };
+}
+
+/** For terminals: each sample in the place of the one before. */
+export class ScreenView<S> implements View<S> {
+  readonly #draw: Draw<S>;
+  readonly #screen = new Screen();
+
+  constructor(draw: Draw<S>) {
+    this.#draw = draw;
+  }
+
+  open(sample: S): void {
+    this.#screen.open(this.#draw(sample, false));
+  }
+
+  show(sample: S): void {
+    this.#screen.show(this.#draw(sample, false));
+  }
+
+  close(sample: S): void {
+    this.#screen.close(this.#draw(sample, true));
+  }
 }
 
 /** Whether a table may be redrawn on standard output. */

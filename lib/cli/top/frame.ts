@@ -2,9 +2,9 @@ import { styleText } from 'node:util';
 import { bar, bytes, count, duration, rate } from '../../format/units.ts';
 import { means, type Sample, sum } from '../../meters/packet-meter.ts';
 import type { Protocol, Tally } from '../../programs/xdp-counter.ts';
-import { type Area, clip, Screen } from '../terminal/screen.ts';
+import { clip } from '../terminal/screen.ts';
 import { type Column, tableLines } from '../terminal/table.ts';
-import type { View } from '../terminal/view.ts';
+import type { Area } from '../terminal/view.ts';
 import { modeWords, type Subject } from './view.ts';
 
 export interface Frame {
@@ -80,26 +80,4 @@ export function frame({ subject, sample, final }: Frame, { columns, rows, stream
 
 function total(columns: readonly Column[]): number {
   return columns.reduce((cells, { width = 0 }) => cells + width, 0);
-}
-
-/** For terminals. */
-export class ScreenView implements View<Sample> {
-  readonly #subject: Subject;
-  readonly #screen = new Screen();
-
-  constructor(subject: Subject) {
-    this.#subject = subject;
-  }
-
-  open(sample: Sample): void {
-    this.#screen.open((area) => frame({ subject: this.#subject, sample, final: false }, area));
-  }
-
-  show(sample: Sample): void {
-    this.#screen.show((area) => frame({ subject: this.#subject, sample, final: false }, area));
-  }
-
-  close(sample: Sample): void {
-    this.#screen.close((area) => frame({ subject: this.#subject, sample, final: true }, area));
-  }
 }

@@ -4,8 +4,9 @@ import type { XdpMode } from '../../core/xdp-mode.ts';
 import { Meter, type Sample } from '../../meters/packet-meter.ts';
 import type { XdpCounter } from '../../programs/xdp-counter.ts';
 import { positiveNumber } from '../terminal/arguments.ts';
-import { endOfRun, ticks } from '../terminal/pace.ts';
-import type { View } from '../terminal/view.ts';
+import { chooseView } from '../terminal/choose-view.ts';
+import { endOfRun } from '../terminal/pace.ts';
+import { watch } from '../terminal/watch.ts';
 import { JsonView, LineView, type Subject } from './view.ts';
 
 interface TopOptions {
@@ -15,8 +16,6 @@ interface TopOptions {
   demo?: true;
   json?: true;
 }
-
-const INTERVAL_MS = 1000;
 
 export function addTop(program: Command): void {
   program
@@ -54,7 +53,7 @@ async function top(iface: string, options: TopOptions): Promise<void> {
     const { netns, mode } = options;
     const counter = await XdpCounter.attach({ iface, mode, ...(netns === undefined ? {} : { netns }) });
     try {
-      await watch(counter, iface, options, end.signal);
+      await show(counter, iface, options, end.signal);
     } finally {
       counter.close();
     }
@@ -63,44 +62,44 @@ async function top(iface: string, options: TopOptions): Promise<void> {
   }
 }
 
-async function watch(
+async function show(
   counter: XdpCounter,
   iface: string,
-  options: TopOptions,
+  { netns, seconds, json, ...options }: TopOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  // Packets of our own are of use only where they can be seen.
-  const demo = options.demo && iface === 'lo' && options.netns === undefined ? await startDemo() : undefined;
-  const subject: Subject = { iface, mode: counter.link.mode };
-  if (demo) subject.note = 'demo: sends UDP datagrams and TCP connections of its own on 127.0.0.1';
-  const meter = new Meter(() => counter.read());
-  const view = await chooseView(subject, options);
-  let last = meter.sample();
-  view.open(last);
+  // The demo's packets are of use only if they pass the interface.
+  const demo = options.demo && iface === 'lo' && netns === undefined ? await startDemo() : undefined;
   try {
-    for await (const _ of ticks(INTERVAL_MS, options.seconds, signal)) {
-      last = meter.sample();
-      view.show(last);
-      if (counter.link.state() !== 'attached') throw lostAttachment(iface);
-    }
+    const subject: Subject = { iface, mode: counter.link.mode };
+    if (demo) subject.note = 'demo: sends UDP datagrams and TCP connections of its own on 127.0.0.1';
+    const meter = new Meter(() => counter.read());
+    const view = await chooseView<Sample>(json, {
+      json: () => new JsonView(subject),
+      lines: () => new LineView(subject),
+      async screen() {
+        const { frame } = await import('./frame.ts');
+        return (sample, final) => (area) => frame({ subject, sample, final }, area);
+      },
+    });
+    await watch({
+      view,
+      sample: () => meter.sample(),
+      detach: () => counter.close(),
+      check() {
+        if (counter.link.state() !== 'attached') throw lostAttachment(iface);
+      },
+      seconds,
+      signal,
+    });
   } finally {
     demo?.stop();
-    counter.close();
-    view.close(last);
   }
 }
 
 async function startDemo(): Promise<{ stop(): void }> {
   const { startDemo } = await import('../demo.ts');
   return startDemo();
-}
-
-async function chooseView(subject: Subject, { json }: TopOptions): Promise<View<Sample>> {
-  if (json) return new JsonView(subject);
-  const { onTerminal } = await import('../terminal/screen.ts');
-  if (!onTerminal()) return new LineView(subject);
-  const { ScreenView } = await import('./frame.ts');
-  return new ScreenView(subject);
 }
 
 function lostAttachment(iface: string): EbpfAttachError {
