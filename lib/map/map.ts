@@ -1,7 +1,7 @@
-import { endianness } from 'node:os';
 import type { NativeBatchResult, NativeMap } from '../addon/binding.ts';
 import { native } from '../addon/native.ts';
 import type { Bytes, Key } from '../core/bytes.ts';
+import { LITTLE_ENDIAN } from '../core/endian.ts';
 import { describeFailure, EbpfStateError, errnoName } from '../core/errors.ts';
 import { closedInTime, keepAlive, warnIfForgotten } from '../core/lifetime.ts';
 import type { MapInfo, MapSpec, MapType } from '../core/map-spec.ts';
@@ -238,7 +238,7 @@ export class BpfMap implements Disposable {
       );
     }
     const descriptor = openDescriptor(`the ${holds} ${value.name}`, value);
-    new DataView(slot.buffer).setUint32(0, descriptor, endianness() === 'LE');
+    new DataView(slot.buffer).setUint32(0, descriptor, LITTLE_ENDIAN);
   }
 
   /**

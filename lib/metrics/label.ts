@@ -1,3 +1,4 @@
+import { LITTLE_ENDIAN } from '../core/endian.ts';
 import { listInterfaces } from '../kernel/interfaces.ts';
 import { addressWords } from '../programs/address.ts';
 import { syscallWord } from '../programs/syscall-numbers.ts';
@@ -35,7 +36,6 @@ export type Label =
     }
   | ((key: Uint8Array) => string);
 
-const LITTLE = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 const TASK_COMM_LEN = 16;
 
 /** The interfaces of a namespace, asked for once in a look. @internal */
@@ -61,13 +61,13 @@ type Read = (view: DataView, at: number, interfaces: InterfaceNames) => string;
 
 const KINDS: Readonly<Record<LabelKind, { bytes: number; read: Read }>> = {
   u8: { bytes: 1, read: (view, at) => `${view.getUint8(at)}` },
-  u16: { bytes: 2, read: (view, at) => `${view.getUint16(at, LITTLE)}` },
-  u32: { bytes: 4, read: (view, at) => `${view.getUint32(at, LITTLE)}` },
-  u64: { bytes: 8, read: (view, at) => `${view.getBigUint64(at, LITTLE)}` },
+  u16: { bytes: 2, read: (view, at) => `${view.getUint16(at, LITTLE_ENDIAN)}` },
+  u32: { bytes: 4, read: (view, at) => `${view.getUint32(at, LITTLE_ENDIAN)}` },
+  u64: { bytes: 8, read: (view, at) => `${view.getBigUint64(at, LITTLE_ENDIAN)}` },
   be16: { bytes: 2, read: (view, at) => `${view.getUint16(at)}` },
   ifindex: {
     bytes: 4,
-    read: (view, at, interfaces) => interfaces.of(view.getUint32(at, LITTLE)),
+    read: (view, at, interfaces) => interfaces.of(view.getUint32(at, LITTLE_ENDIAN)),
   },
   ipv4: { bytes: 4, read: (view, at) => addressWords(view, at, 4) },
   ipv6: { bytes: 16, read: (view, at) => addressWords(view, at, 6) },
@@ -78,7 +78,7 @@ const KINDS: Readonly<Record<LabelKind, { bytes: number; read: Read }>> = {
       return text.split('\0', 1)[0] ?? '';
     },
   },
-  syscall: { bytes: 4, read: (view, at) => syscallWord(view.getUint32(at, LITTLE)) },
+  syscall: { bytes: 4, read: (view, at) => syscallWord(view.getUint32(at, LITTLE_ENDIAN)) },
 };
 
 const NAME = /^[a-zA-Z_][a-zA-Z0-9_]*$/;

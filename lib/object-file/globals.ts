@@ -1,5 +1,5 @@
-import { endianness } from 'node:os';
 import type { Bytes } from '../core/bytes.ts';
+import { LITTLE_ENDIAN } from '../core/endian.ts';
 import { EbpfLoadError } from '../core/errors.ts';
 import { nearest } from '../core/nearest.ts';
 import type { GlobalSpec } from './inspect.ts';
@@ -12,8 +12,6 @@ import type { GlobalSpec } from './inspect.ts';
  * number, and an array or struct is a copy of its bytes.
  */
 export type GlobalValue = number | bigint | boolean | Bytes;
-
-const LITTLE = endianness() === 'LE';
 
 /** Encodes each value, after checking it against the type that BTF gives its variable. */
 export function encodeGlobals(
@@ -58,12 +56,12 @@ function encode(spec: GlobalSpec, value: GlobalValue): Uint8Array {
   switch (kind) {
     case 'boolean':
       if (typeof value !== 'boolean') throw refuse('a boolean');
-      bytes[LITTLE ? 0 : size - 1] = value ? 1 : 0;
+      bytes[LITTLE_ENDIAN ? 0 : size - 1] = value ? 1 : 0;
       return bytes;
     case 'float':
       if (typeof value !== 'number') throw refuse('a number');
-      if (size === 4) view.setFloat32(0, value, LITTLE);
-      else view.setFloat64(0, value, LITTLE);
+      if (size === 4) view.setFloat32(0, value, LITTLE_ENDIAN);
+      else view.setFloat64(0, value, LITTLE_ENDIAN);
       return bytes;
   }
   const integer = typeof value === 'bigint' || Number.isSafeInteger(value);
@@ -78,7 +76,7 @@ function encode(spec: GlobalSpec, value: GlobalValue): Uint8Array {
     );
   }
   for (let i = 0; i < size; i++) {
-    bytes[LITTLE ? i : size - 1 - i] = Number(BigInt.asUintN(8, number >> BigInt(8 * i)));
+    bytes[LITTLE_ENDIAN ? i : size - 1 - i] = Number(BigInt.asUintN(8, number >> BigInt(8 * i)));
   }
   return bytes;
 }
@@ -117,16 +115,17 @@ function decode({ size, kind }: GlobalSpec, bytes: Uint8Array): GlobalValue {
   const view = new DataView(bytes.buffer);
   if (kind === 'bytes') return bytes;
   if (kind === 'boolean') return bytes.some((byte) => byte !== 0);
-  if (kind === 'float') return size === 4 ? view.getFloat32(0, LITTLE) : view.getFloat64(0, LITTLE);
+  if (kind === 'float')
+    return size === 4 ? view.getFloat32(0, LITTLE_ENDIAN) : view.getFloat64(0, LITTLE_ENDIAN);
   const signed = kind === 'signed';
   switch (size) {
     case 1:
       return signed ? view.getInt8(0) : view.getUint8(0);
     case 2:
-      return signed ? view.getInt16(0, LITTLE) : view.getUint16(0, LITTLE);
+      return signed ? view.getInt16(0, LITTLE_ENDIAN) : view.getUint16(0, LITTLE_ENDIAN);
     case 4:
-      return signed ? view.getInt32(0, LITTLE) : view.getUint32(0, LITTLE);
+      return signed ? view.getInt32(0, LITTLE_ENDIAN) : view.getUint32(0, LITTLE_ENDIAN);
     default:
-      return signed ? view.getBigInt64(0, LITTLE) : view.getBigUint64(0, LITTLE);
+      return signed ? view.getBigInt64(0, LITTLE_ENDIAN) : view.getBigUint64(0, LITTLE_ENDIAN);
   }
 }

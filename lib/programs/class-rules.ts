@@ -1,4 +1,4 @@
-import { endianness } from 'node:os';
+import { LITTLE_ENDIAN } from '../core/endian.ts';
 
 // Which class a packet is of: what tc_classifier.h has as class_rules and marks, from what the caller says.
 
@@ -20,8 +20,6 @@ const PROTOCOLS: Readonly<Record<string, number>> = { tcp: 6, udp: 17 };
 const CLASS_NAME = /^[\w.-]{1,64}$/;
 const KEY_SIZE = 4;
 const MARK_SIZE = 8;
-const LITTLE = endianness() === 'LE';
-
 /** Rules as the program takes them. */
 export interface RuleTable {
   /** By their numbers. */
@@ -51,7 +49,7 @@ export function ruleTable(rules: readonly ClassRule[]): RuleTable {
     const key = new DataView(keys.buffer, index * KEY_SIZE, KEY_SIZE);
     key.setUint8(0, PROTOCOLS[protocol] ?? 0);
     key.setUint16(2, port); // in network order
-    new DataView(values.buffer).setUint32(index * 4, classes.indexOf(name), LITTLE);
+    new DataView(values.buffer).setUint32(index * 4, classes.indexOf(name), LITTLE_ENDIAN);
   }
   if (classes.length > MOST_CLASSES) {
     throw new RangeError(
@@ -103,8 +101,8 @@ export function markBytes(classes: readonly string[], mark: Readonly<Record<stri
         `Expected an integer from 0 to 4294967295 for mark.${name} but received ${String(priority)}`,
       );
     }
-    view.setUint32(row * MARK_SIZE, 1, LITTLE);
-    view.setUint32(row * MARK_SIZE + 4, priority, LITTLE);
+    view.setUint32(row * MARK_SIZE, 1, LITTLE_ENDIAN);
+    view.setUint32(row * MARK_SIZE + 4, priority, LITTLE_ENDIAN);
   }
   return bytes;
 }

@@ -1,5 +1,5 @@
-import { endianness } from 'node:os';
 import type { TcDirection } from '../attach/tc.ts';
+import { LITTLE_ENDIAN } from '../core/endian.ts';
 import { addressWords } from './address.ts';
 
 /** Packets of one 5-tuple in one direction. An answer is a flow of its own, with the two sides exchanged. */
@@ -40,7 +40,6 @@ const FIRST_NS = 56;
 const LAST_NS = 64;
 export const FLOW_SIZE = 72;
 
-const LITTLE = endianness() === 'LE';
 const DIRECTIONS: readonly TcDirection[] = ['ingress', 'egress'];
 
 const PROTOCOLS: Readonly<Record<number, string>> = {
@@ -89,5 +88,5 @@ export function bytesAt(view: DataView, at: number): number {
 }
 
 function numberAt(view: DataView, at: number): number {
-  return Number(view.getBigUint64(at, LITTLE));
+  return Number(view.getBigUint64(at, LITTLE_ENDIAN));
 }

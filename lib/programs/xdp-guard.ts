@@ -1,4 +1,5 @@
 import type { XdpLink } from '../attach/xdp.ts';
+import { LITTLE_ENDIAN } from '../core/endian.ts';
 import { EbpfMapError } from '../core/errors.ts';
 import type { TriedMode } from '../core/xdp-mode.ts';
 import { findInterface, type NetTarget } from '../kernel/interfaces.ts';
@@ -13,7 +14,6 @@ const OBJECT = new URL('./bpf/xdp_guard.bpf.o', import.meta.url);
 const MOST_RULES = 1024; // GUARD_RULES
 const FIELDS = ['passed.packets', 'passed.bytes', 'dropped.packets', 'dropped.bytes'] as const;
 const BPF_F_LOCK = 4;
-const LITTLE = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 const NS = 1e9;
 // A packet in 292 years; and what a double says exactly of a packet's time.
 const SLOWEST = 1e-6;
@@ -212,7 +212,7 @@ export class XdpGuard implements Disposable {
 // struct guard_prefix.
 function prefixKey(bits: number, address: Uint8Array): Uint8Array {
   const key = new Uint8Array(20);
-  new DataView(key.buffer).setUint32(0, bits, LITTLE);
+  new DataView(key.buffer).setUint32(0, bits, LITTLE_ENDIAN);
   key.set(address, 4);
   return key;
 }

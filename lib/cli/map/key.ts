@@ -1,7 +1,5 @@
-import { endianness } from 'node:os';
 import { InvalidArgumentError } from 'commander';
-
-const LITTLE_ENDIAN = endianness() === 'LE';
+import { LITTLE_ENDIAN } from '../../core/endian.ts';
 
 /** A key from the command line: a number, or bytes as they are in memory. */
 export type KeyText = { number: bigint } | { bytes: Uint8Array };

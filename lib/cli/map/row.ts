@@ -1,12 +1,10 @@
-import { endianness } from 'node:os';
 import { InvalidArgumentError } from 'commander';
+import { LITTLE_ENDIAN } from '../../core/endian.ts';
 import { EbpfPermissionError } from '../../core/errors.ts';
 import type { CounterField } from '../../map/fields.ts';
 import type { BpfMap } from '../../map/map.ts';
 import { printable } from '../terminal/output.ts';
 import { hex } from './key.ts';
-
-const LITTLE_ENDIAN = endianness() === 'LE';
 
 interface NamedField extends CounterField {
   /** Empty where the value is one integer, and BTF has no name for it. */
