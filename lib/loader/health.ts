@@ -9,6 +9,9 @@ import { type Entry, placeOf } from './loaded.ts';
  */
 export type HealthStatus = 'healthy' | 'degraded' | 'unhealthy';
 
+/** A status as a number, for metrics and control rules. @internal */
+export const HEALTH_VALUE = { healthy: 1, degraded: 0.5, unhealthy: 0 } as const;
+
 /** The health of one attachment, map or program, or of the whole. */
 export interface ComponentHealth {
   /** As the kernel's answer has it; an answer that could not be had is `degraded`. */

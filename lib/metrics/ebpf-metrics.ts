@@ -1,6 +1,6 @@
 import { type Metric, Registry } from 'prom-client';
 import { EbpfError, EbpfStateError } from '../core/errors.ts';
-import { type ComponentHealth, component, type HealthReport } from '../loader/health.ts';
+import { type ComponentHealth, component, HEALTH_VALUE, type HealthReport } from '../loader/health.ts';
 import type { EbpfLoader } from '../loader/loader.ts';
 import type { BpfMap } from '../map/map.ts';
 import { type BundledProgram, BundledSource } from './bundled-source.ts';
@@ -24,8 +24,6 @@ export interface EbpfMetricsOptions {
   /** How many flows of a TcClassifier have series: those of the most bytes. Default 20. */
   flows?: number;
 }
-
-const HEALTH = { healthy: 1, degraded: 0.5, unhealthy: 0 } as const;
 
 /**
  * eBPF as Prometheus metrics: what a loader has, what bundled programs count, and any map by declaration. Every scrape asks
@@ -185,7 +183,7 @@ export class EbpfMetrics implements Disposable {
     const sheet = new Sheet();
     const health = this.#health(counted);
     for (const { component: name, status, details } of [health, ...health.components]) {
-      sheet.add(FAMILIES.health, { component: name }, HEALTH[status]);
+      sheet.add(FAMILIES.health, { component: name }, HEALTH_VALUE[status]);
       const { entries, maxEntries, id } = details;
       if (typeof entries !== 'number' || typeof maxEntries !== 'number' || counted.has(Number(id))) continue;
       const [, program = '', map = ''] = /^map:(.*):([^:]*)$/.exec(name) ?? [];

@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { ControlLoop, type Decision } from '../control/control-loop.ts';
 import type { ControlRule } from '../control/rule.ts';
 import type { EbpfError } from '../core/errors.ts';
-import type { HealthReport } from '../loader/health.ts';
+import { HEALTH_VALUE, type HealthReport } from '../loader/health.ts';
 import type { BundledProgram } from '../metrics/bundled-source.ts';
 import { EbpfMetrics } from '../metrics/ebpf-metrics.ts';
 import type { AttachMode } from '../program/xdp-negotiation.ts';
@@ -38,7 +38,6 @@ export interface ObserverOptions {
 const WINDOW = 1000;
 const FLOOD = 100_000;
 const DECISIONS = 50;
-const HEALTH = { healthy: 1, degraded: 0.5, unhealthy: 0 } as const;
 const RETRY_MS = 30_000;
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
@@ -102,7 +101,7 @@ export class Observer {
       sources: {
         packets: () => rates(this.#looked?.update.packets),
         network: () => ({ ...this.#looked?.update.network }),
-        health: () => ({ ebpf_loader: HEALTH[this.#looked?.status ?? 'healthy'] }),
+        health: () => ({ ebpf_loader: HEALTH_VALUE[this.#looked?.status ?? 'healthy'] }),
       },
       rules: rules(interfaces, options.flood ?? FLOOD),
     });
