@@ -28,18 +28,17 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports)
 {
 	using namespace node_ebpf;
 	LogCapture::Install();
+	ProgramMethods methods;
+#define DEFINE_KIND(kind) Define##kind##Attach(methods);
+	NODE_EBPF_ATTACH_KINDS(DEFINE_KIND)
+#undef DEFINE_KIND
 	auto *addon = new Addon(env);
 	addon->Constructor<Object>() = Napi::Persistent(Object::Define(env));
-	Napi::Function program = Program::Define(env);
-	addon->Constructor<Program>() = Napi::Persistent(program);
+	addon->Constructor<Program>() = Napi::Persistent(Program::Define(env, methods));
 	addon->Constructor<Map>() = Napi::Persistent(Map::Define(env));
 	addon->Constructor<Link>() = Napi::Persistent(Link::Define(env));
 	addon->Constructor<Stats>() = Napi::Persistent(Stats::Define(env));
 	env.SetInstanceData(addon);
-	auto prototype = program.Get("prototype").As<Napi::Object>();
-#define DEFINE_KIND(kind) Define##kind##Attach(prototype);
-	NODE_EBPF_ATTACH_KINDS(DEFINE_KIND)
-#undef DEFINE_KIND
 	DefineObjectFunctions(env, exports);
 	DefineProgramFunctions(env, exports);
 	DefineMapFunctions(env, exports);

@@ -34,9 +34,9 @@ static Napi::Value AttachCgroup(const Napi::CallbackInfo &info, Program &program
 	return Link::New(env, std::move(link));
 }
 
-void DefineCgroupAttach(Napi::Object prototype)
+void DefineCgroupAttach(ProgramMethods &methods)
 {
-	DefineMethod<AttachCgroup>(prototype, "attachCgroup");
+	AddMethod<AttachCgroup>(methods, "attachCgroup");
 }
 
 } // namespace node_ebpf

@@ -256,10 +256,10 @@ void DefineClsactFunctions(Napi::Env env, Napi::Object exports)
 	exports.Set("removeClsact", Napi::Function::New(env, RemoveClsact, "removeClsact"));
 }
 
-void DefineClsactAttach(Napi::Object prototype)
+void DefineClsactAttach(ProgramMethods &methods)
 {
-	DefineMethod<AttachClsact>(prototype, "attachClsact");
-	DefineMethod<AdoptClsact>(prototype, "adoptClsact");
+	AddMethod<AttachClsact>(methods, "attachClsact");
+	AddMethod<AdoptClsact>(methods, "adoptClsact");
 }
 
 } // namespace node_ebpf

@@ -149,9 +149,9 @@ Napi::Value Link::OpenIterator(const Napi::CallbackInfo &info)
 	return result;
 }
 
-void DefineIteratorAttach(Napi::Object prototype)
+void DefineIteratorAttach(ProgramMethods &methods)
 {
-	DefineMethod<AttachIterator>(prototype, "attachIterator");
+	AddMethod<AttachIterator>(methods, "attachIterator");
 }
 
 } // namespace node_ebpf

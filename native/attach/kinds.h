@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kinds of attachment. Each has a file, which adds its methods to the prototype of NativeProgram; a new
+// The kinds of attachment. Each has a file, which adds its methods to NativeProgram; a new
 // kind adds its name to this list.
 #pragma once
-#include "base/napi_setup.h"
+#include "handles/program.h"
 
 #define NODE_EBPF_ATTACH_KINDS(KIND)                                                                         \
 	KIND(Cgroup)                                                                                         \
@@ -24,7 +24,7 @@
 namespace node_ebpf
 {
 
-#define NODE_EBPF_DECLARE_KIND(kind) void Define##kind##Attach(Napi::Object prototype);
+#define NODE_EBPF_DECLARE_KIND(kind) void Define##kind##Attach(ProgramMethods &methods);
 NODE_EBPF_ATTACH_KINDS(NODE_EBPF_DECLARE_KIND)
 #undef NODE_EBPF_DECLARE_KIND
 

@@ -54,9 +54,9 @@ static Napi::Value AttachKprobeMulti(const Napi::CallbackInfo &info, Program &pr
 	return Link::New(env, std::move(link));
 }
 
-void DefineKprobeMultiAttach(Napi::Object prototype)
+void DefineKprobeMultiAttach(ProgramMethods &methods)
 {
-	DefineMethod<AttachKprobeMulti>(prototype, "attachKprobeMulti");
+	AddMethod<AttachKprobeMulti>(methods, "attachKprobeMulti");
 }
 
 } // namespace node_ebpf

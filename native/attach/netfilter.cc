@@ -43,9 +43,9 @@ static Napi::Value AttachNetfilter(const Napi::CallbackInfo &info, Program &prog
 	return Link::New(env, std::move(link));
 }
 
-void DefineNetfilterAttach(Napi::Object prototype)
+void DefineNetfilterAttach(ProgramMethods &methods)
 {
-	DefineMethod<AttachNetfilter>(prototype, "attachNetfilter");
+	AddMethod<AttachNetfilter>(methods, "attachNetfilter");
 }
 
 } // namespace node_ebpf

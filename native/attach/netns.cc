@@ -42,9 +42,9 @@ static Napi::Value AttachNetns(const Napi::CallbackInfo &info, Program &program)
 	return Link::New(env, std::move(link));
 }
 
-void DefineNetnsAttach(Napi::Object prototype)
+void DefineNetnsAttach(ProgramMethods &methods)
 {
-	DefineMethod<AttachNetns>(prototype, "attachNetns");
+	AddMethod<AttachNetns>(methods, "attachNetns");
 }
 
 } // namespace node_ebpf

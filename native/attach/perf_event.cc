@@ -141,9 +141,9 @@ static Napi::Value AttachPerfEvent(const Napi::CallbackInfo &info, Program &prog
 	return Link::New(env, std::unique_ptr<LinklessAttachment>(std::move(set)));
 }
 
-void DefinePerfEventAttach(Napi::Object prototype)
+void DefinePerfEventAttach(ProgramMethods &methods)
 {
-	DefineMethod<AttachPerfEvent>(prototype, "attachPerfEvent");
+	AddMethod<AttachPerfEvent>(methods, "attachPerfEvent");
 }
 
 } // namespace node_ebpf

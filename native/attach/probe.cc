@@ -90,10 +90,10 @@ static Napi::Value AttachUprobe(const Napi::CallbackInfo &info, Program &program
 	return Link::New(env, std::move(link), program_id);
 }
 
-void DefineProbeAttach(Napi::Object prototype)
+void DefineProbeAttach(ProgramMethods &methods)
 {
-	DefineMethod<AttachKprobe>(prototype, "attachKprobe");
-	DefineMethod<AttachUprobe>(prototype, "attachUprobe");
+	AddMethod<AttachKprobe>(methods, "attachKprobe");
+	AddMethod<AttachUprobe>(methods, "attachUprobe");
 }
 
 } // namespace node_ebpf

@@ -28,9 +28,9 @@ static Napi::Value AttachBySection(const Napi::CallbackInfo &info, Program &prog
 	return Link::New(env, std::move(link), id, program.object());
 }
 
-void DefineSectionAttach(Napi::Object prototype)
+void DefineSectionAttach(ProgramMethods &methods)
 {
-	DefineMethod<AttachBySection>(prototype, "attach");
+	AddMethod<AttachBySection>(methods, "attach");
 }
 
 } // namespace node_ebpf

@@ -133,9 +133,9 @@ static Napi::Value AttachSocket(const Napi::CallbackInfo &info, Program &program
 	return Link::New(env, std::move(filter));
 }
 
-void DefineSocketFilterAttach(Napi::Object prototype)
+void DefineSocketFilterAttach(ProgramMethods &methods)
 {
-	DefineMethod<AttachSocket>(prototype, "attachSocket");
+	AddMethod<AttachSocket>(methods, "attachSocket");
 }
 
 } // namespace node_ebpf

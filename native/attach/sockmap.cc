@@ -98,10 +98,10 @@ static Napi::Value AttachSockmapLinkless(const Napi::CallbackInfo &info, Program
 	return Link::New(env, std::unique_ptr<LinklessAttachment>(std::move(hook)));
 }
 
-void DefineSockmapAttach(Napi::Object prototype)
+void DefineSockmapAttach(ProgramMethods &methods)
 {
-	DefineMethod<AttachSockmap>(prototype, "attachSockmap");
-	DefineMethod<AttachSockmapLinkless>(prototype, "attachSockmapLinkless");
+	AddMethod<AttachSockmap>(methods, "attachSockmap");
+	AddMethod<AttachSockmapLinkless>(methods, "attachSockmapLinkless");
 }
 
 } // namespace node_ebpf

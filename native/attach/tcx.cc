@@ -98,9 +98,9 @@ void DefineTcxFunctions(Napi::Env env, Napi::Object exports)
 	exports.Set("tcxPrograms", Napi::Function::New(env, TcxPrograms, "tcxPrograms"));
 }
 
-void DefineTcxAttach(Napi::Object prototype)
+void DefineTcxAttach(ProgramMethods &methods)
 {
-	DefineMethod<AttachTcx>(prototype, "attachTcx");
+	AddMethod<AttachTcx>(methods, "attachTcx");
 }
 
 } // namespace node_ebpf

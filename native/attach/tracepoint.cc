@@ -45,10 +45,10 @@ static Napi::Value AttachRawTracepoint(const Napi::CallbackInfo &info, Program &
 	return Link::New(env, std::move(fd));
 }
 
-void DefineTracepointAttach(Napi::Object prototype)
+void DefineTracepointAttach(ProgramMethods &methods)
 {
-	DefineMethod<AttachTracepoint>(prototype, "attachTracepoint");
-	DefineMethod<AttachRawTracepoint>(prototype, "attachRawTracepoint");
+	AddMethod<AttachTracepoint>(methods, "attachTracepoint");
+	AddMethod<AttachRawTracepoint>(methods, "attachRawTracepoint");
 }
 
 } // namespace node_ebpf

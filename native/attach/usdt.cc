@@ -38,9 +38,9 @@ static Napi::Value AttachUsdt(const Napi::CallbackInfo &info, Program &program)
 	return Link::New(env, std::move(link), program_id, program.object());
 }
 
-void DefineUsdtAttach(Napi::Object prototype)
+void DefineUsdtAttach(ProgramMethods &methods)
 {
-	DefineMethod<AttachUsdt>(prototype, "attachUsdt");
+	AddMethod<AttachUsdt>(methods, "attachUsdt");
 }
 
 } // namespace node_ebpf

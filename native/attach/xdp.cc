@@ -218,11 +218,11 @@ void DefineXdpFunctions(Napi::Env env, Napi::Object exports)
 	exports.Set("xdpQuery", Napi::Function::New(env, XdpQuery, "xdpQuery"));
 }
 
-void DefineXdpAttach(Napi::Object prototype)
+void DefineXdpAttach(ProgramMethods &methods)
 {
-	DefineMethod<AttachXdp>(prototype, "attachXdp");
-	DefineMethod<AttachXdpNetlink>(prototype, "attachXdpNetlink");
-	DefineMethod<AdoptXdp>(prototype, "adoptXdp");
+	AddMethod<AttachXdp>(methods, "attachXdp");
+	AddMethod<AttachXdpNetlink>(methods, "attachXdpNetlink");
+	AddMethod<AdoptXdp>(methods, "adoptXdp");
 }
 
 } // namespace node_ebpf

@@ -130,16 +130,16 @@ int ProgramIdOf(int program_fd, uint32_t *out)
 	return error;
 }
 
-Napi::Function Program::Define(Napi::Env env)
+Napi::Function Program::Define(Napi::Env env, const ProgramMethods &methods)
 {
-	return DefineClass(env, "NativeProgram",
-	                   {
-	                           InstanceMethod<&Program::Describe>("describe"),
-	                           InstanceMethod<&Program::Stats>("stats"),
-	                           InstanceMethod<&Program::Run>("run"),
-	                           InstanceMethod<&Program::Pin>("pin"),
-	                           InstanceMethod<&Program::Close>("close"),
-	                   });
+	std::vector<PropertyDescriptor> all = {
+	        InstanceMethod<&Program::Describe>("describe"), InstanceMethod<&Program::Stats>("stats"),
+	        InstanceMethod<&Program::Run>("run"),           InstanceMethod<&Program::Pin>("pin"),
+	        InstanceMethod<&Program::Close>("close"),
+	};
+	for (const napi_property_descriptor &method : methods)
+		all.emplace_back(method);
+	return DefineClass(env, "NativeProgram", all);
 }
 
 Napi::Value Program::New(Napi::Env env, ProgramInit init)

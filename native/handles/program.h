@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 struct bpf_object;
 struct bpf_program;
@@ -22,10 +23,14 @@ struct ProgramInit {
 	size_t instructions = 0; // given to the kernel by libbpf; 0 where that was not us
 };
 
+using ProgramMethods = std::vector<napi_property_descriptor>;
+
 class Program : public Napi::ObjectWrap<Program>
 {
 public:
-	static Napi::Function Define(Napi::Env env);
+	// `methods` are those of other files. All are defined in one call, which an env that is ending
+	// refuses as a whole.
+	static Napi::Function Define(Napi::Env env, const ProgramMethods &methods);
 	static Napi::Value New(Napi::Env env, ProgramInit init);
 	// The program that `value` wraps, open; null with an error pending otherwise.
 	static Program *FromValue(Napi::Env env, Napi::Value value);
@@ -52,16 +57,19 @@ private:
 	size_t instructions_ = 0;
 };
 
-// Adds a method to the prototype of NativeProgram, for a function of another file. The function gets a
-// program that is open: a call on a closed one has thrown before.
+// Adds a method to NativeProgram that is a function of another file. The function gets a program that is
+// open: a call on a closed one has thrown before.
 template <Napi::Value (*Function)(const Napi::CallbackInfo &, Program &)>
-void DefineMethod(Napi::Object prototype, const char *name)
+void AddMethod(ProgramMethods &methods, const char *name)
 {
-	auto call = [](const Napi::CallbackInfo &info) -> Napi::Value {
-		Program *program = Program::FromValue(info.Env(), info.This());
-		return program ? Function(info, *program) : info.Env().Undefined();
+	napi_property_descriptor method{};
+	method.utf8name = name;
+	method.method = [](napi_env env, napi_callback_info arguments) -> napi_value {
+		Napi::CallbackInfo info(env, arguments);
+		Program *program = Program::FromValue(env, info.This());
+		return program ? static_cast<napi_value>(Function(info, *program)) : nullptr;
 	};
-	prototype.DefineProperty(Napi::PropertyDescriptor::Function(prototype.Env(), prototype, name, call));
+	methods.push_back(method);
 }
 
 // The kernel's number of the program that a descriptor holds. Returns 0 or a negative errno.
