@@ -98,13 +98,21 @@ const SINCE: Readonly<Record<string, string>> = {
   lsm: '5.7',
 };
 
+/** What attachFailure() knows about one kind of attachment. */
+export interface AttachKind {
+  /** The capabilities that the kernel asks for. Default: CAP_BPF and CAP_PERFMON. */
+  needed?: readonly Capability[];
+  /** By error code. Without an entry, the last line that libbpf logged. */
+  hints?: Readonly<Record<string, string>>;
+}
+
 /** The public error of a program's attach that failed. */
 export function attachFailure(
   what: string,
   program: string,
   at: SectionTarget,
   error: unknown,
-  needed: readonly Capability[] = ['CAP_BPF', 'CAP_PERFMON'],
+  { needed = ['CAP_BPF', 'CAP_PERFMON'], hints = {} }: AttachKind = {},
 ): EbpfError {
   const { words, log, options } = describeFailure(error, `program ${program}`);
   const message = `${what}: ${words}`;
@@ -123,6 +131,6 @@ export function attachFailure(
         minKernel: SINCE[at.kind],
       });
   }
-  const hint = log.at(-1)?.replace(/^libbpf: /, '');
+  const hint = hints[options.code] ?? log.at(-1)?.replace(/^libbpf: /, '');
   return new EbpfAttachError(message, { ...options, target: at.target, hint });
 }

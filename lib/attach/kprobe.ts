@@ -91,26 +91,18 @@ function attachFirst(
       return { native, target };
     } catch (error) {
       if (isNativeFailure(error) && errnoName(error.errno ?? 0) === 'ENOENT') continue;
-      throw kprobeFailure(what, program, target, error);
+      throw attachFailure(what, program.name, { kind: 'kprobe', target }, error, { hints: HINTS });
     }
   }
   throw none();
 }
 
-const REFUSALS: Readonly<Record<string, string>> = {
+const HINTS: Readonly<Record<string, string>> = {
   EINVAL:
     'the kernel keeps some functions from being probed: those that tracing itself runs through, and inlined ones',
   EILSEQ: 'no instruction begins at this offset',
   EADDRNOTAVAIL: 'the kernel has several functions of this name',
 };
-
-function kprobeFailure(what: string, program: ProgramRef, target: string, error: unknown) {
-  const failure = attachFailure(what, program.name, { kind: 'kprobe', target }, error);
-  const hint = REFUSALS[failure.code];
-  if (hint === undefined || !(failure instanceof EbpfAttachError)) return failure;
-  const { code, errno, syscall } = failure;
-  return new EbpfAttachError(failure.message, { code, errno, syscall, target, hint });
-}
 
 /** One link for all of them. @internal */
 export function attachKprobeMulti(

@@ -73,5 +73,5 @@ function netfilterFailure(
       hint: 'something else has this priority there: take the one beside it',
     });
   }
-  return attachFailure(what, program.name, { kind: 'netfilter', target }, error, ['CAP_BPF']);
+  return attachFailure(what, program.name, { kind: 'netfilter', target }, error, { needed: ['CAP_BPF'] });
 }

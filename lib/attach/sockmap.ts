@@ -46,7 +46,10 @@ export function attachSockmap(program: ProgramRef, map: BpfMap, options: Sockmap
   try {
     return linked(program, map, attachType, target);
   } catch (error) {
-    throw sockmapFailure(what, program, target, error);
+    throw attachFailure(what, program.name, { kind: 'sockmap', target }, error, {
+      needed: ['CAP_BPF'],
+      hints: HINTS,
+    });
   }
 }
 
@@ -63,15 +66,7 @@ function linked(program: ProgramRef, map: BpfMap, attachType: string, target: st
   return { native, target };
 }
 
-function sockmapFailure(what: string, program: ProgramRef, target: string, error: unknown) {
-  const failure = attachFailure(what, program.name, { kind: 'sockmap', target }, error, ['CAP_BPF']);
-  const hint = REFUSALS[failure.code];
-  if (hint === undefined || !(failure instanceof EbpfAttachError)) return failure;
-  const { code, errno, syscall } = failure;
-  return new EbpfAttachError(failure.message, { code, errno, syscall, target, hint });
-}
-
-const REFUSALS: Readonly<Record<string, string>> = {
+const HINTS: Readonly<Record<string, string>> = {
   EBUSY: 'the map has such a program: detach it first',
   EEXIST: 'the map has such a program: detach it first',
   EINVAL: 'the program was loaded for another attachType than this one',

@@ -120,20 +120,16 @@ function uprobeFailure(
   pid: number | undefined,
   error: unknown,
 ) {
-  const failure = attachFailure(what, program.name, at, error);
-  const hint = failure.code === 'ESRCH' ? absence(pid) : REFUSALS[failure.code];
-  if (hint === undefined || !(failure instanceof EbpfAttachError)) return failure;
-  const { code, errno, syscall } = failure;
-  return new EbpfAttachError(failure.message, { code, errno, syscall, target: at.target, hint });
+  const hints = pid === undefined ? HINTS : { ...HINTS, ESRCH: absence(pid) };
+  return attachFailure(what, program.name, at, error, { hints });
 }
 
 // libbpf looks the file up in /proc/PID/maps for a USDT probe of one process, and says ESRCH for both.
-function absence(pid: number | undefined): string {
-  if (pid === undefined || !existsSync(`/proc/${pid}`)) return `there is no process ${pid}`;
-  return `process ${pid} has not mapped the file`;
+function absence(pid: number): string {
+  return existsSync(`/proc/${pid}`) ? `process ${pid} has not mapped the file` : `there is no process ${pid}`;
 }
 
-const REFUSALS: Readonly<Record<string, string>> = {
+const HINTS: Readonly<Record<string, string>> = {
   EINVAL: 'no instruction begins at this offset, or the file ends before it',
   EIO: 'the file ends before this offset',
 };

@@ -43,7 +43,7 @@ export function attachStructOps(
   }
 }
 
-const REFUSALS: Readonly<Record<string, string>> = {
+const HINTS: Readonly<Record<string, string>> = {
   EEXIST: 'another one of the same name is registered',
   EBUSY: 'it is attached already, or was: load the object again',
   EOPNOTSUPP: 'it came from a pin or an id: attach it in the process that loads it',
@@ -54,6 +54,6 @@ function structOpsFailure(what: string, target: string, error: unknown) {
   if (options.code === 'EPERM') {
     return permissionError(`${what}: ${words}`, options, ['CAP_BPF', 'CAP_PERFMON', 'CAP_NET_ADMIN']);
   }
-  const hint = REFUSALS[options.code] ?? log.at(-1)?.replace(/^libbpf: /, '');
+  const hint = HINTS[options.code] ?? log.at(-1)?.replace(/^libbpf: /, '');
   return new EbpfAttachError(`${what}: ${words}`, { ...options, target, hint });
 }
