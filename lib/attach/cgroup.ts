@@ -11,6 +11,7 @@ import {
 import { nearest } from '../core/nearest.ts';
 import { missingCapabilities, permissionError, permissionHint } from '../kernel/capabilities.ts';
 import type { BpfMap } from '../map/map.ts';
+import { requireType } from './failure.ts';
 
 // The folders of a cgroup v2 file system: what programs attach there, and why the kernel refuses.
 
@@ -23,7 +24,7 @@ export interface CgroupOptions {
   attachType?: string;
 }
 
-const TYPES = new Set([
+const TYPES = [
   'cgroup_skb',
   'cgroup_sock',
   'cgroup_sock_addr',
@@ -31,7 +32,7 @@ const TYPES = new Set([
   'cgroup_sysctl',
   'cgroup_sockopt',
   'sock_ops',
-]);
+];
 
 /** @throws EbpfAttachError where the program is of no cgroup type, or nothing says where in the cgroup it goes */
 export function checkCgroupProgram(
@@ -43,12 +44,7 @@ export function checkCgroupProgram(
   if (typeof path !== 'string') {
     throw new TypeError(`Expected a path for the cgroup but received ${typeof path}`);
   }
-  if (!TYPES.has(program.type)) {
-    throw new EbpfAttachError(`${what}: a ${program.type} program goes to no cgroup`, {
-      code: 'ERR_EBPF_PROGRAM_TYPE',
-      target: path,
-    });
-  }
+  requireType(what, program, TYPES, path, 'one for a cgroup');
   // libbpf takes SEC("cgroup/skb") for ingress; the object's author did not say so.
   if (options.attachType === undefined && /^$|^cgroup\/skb$/.test(program.section)) {
     const example =

@@ -61,15 +61,19 @@ export function sectionTarget(program: { name: string; section: string; type: st
   });
 }
 
-/** @throws EbpfAttachError `ERR_EBPF_PROGRAM_TYPE` */
+/**
+ * @param wanted the words for `types`
+ * @throws EbpfAttachError `ERR_EBPF_PROGRAM_TYPE`
+ */
 export function requireType(
   what: string,
   program: { type: string },
   types: readonly string[],
   target: string,
+  wanted = types.join(' or '),
 ): void {
   if (types.includes(program.type)) return;
-  throw new EbpfAttachError(`${what}: it is a ${program.type} program, not ${types.join(' or ')}`, {
+  throw new EbpfAttachError(`${what}: it is a ${program.type} program, not ${wanted}`, {
     code: 'ERR_EBPF_PROGRAM_TYPE',
     target,
     hint: WHERE[program.type],

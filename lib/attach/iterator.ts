@@ -11,7 +11,7 @@ import { kernelBefore } from '../kernel/release.ts';
 import type { BpfLink } from '../link/link.ts';
 import type { ProgramRef } from '../link/program-ref.ts';
 import type { BpfMap } from '../map/map.ts';
-import { attachFailure } from './failure.ts';
+import { attachFailure, requireType } from './failure.ts';
 
 // One pass over objects of the kernel: a program of SEC("iter/…") is called for each, and what it writes is read.
 
@@ -31,12 +31,7 @@ export function attachIterator(
   if (map !== undefined && typeof map?.native?.bind !== 'function') {
     throw new TypeError(`Expected a BpfMap for map but received ${typeof map}`);
   }
-  if (program.type !== 'tracing') {
-    throw new EbpfAttachError(`${what}: it is a ${program.type} program, not one of SEC("iter/…")`, {
-      code: 'ERR_EBPF_PROGRAM_TYPE',
-      target,
-    });
-  }
+  requireType(what, program, ['tracing'], target, 'one of SEC("iter/…")');
   try {
     return { native: program.native.attachIterator(map?.native), target };
   } catch (error) {

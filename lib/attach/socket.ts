@@ -1,16 +1,12 @@
 import { describeFailure, EbpfAttachError, type EbpfError } from '../core/errors.ts';
+import { requireType } from './failure.ts';
 
 /** @throws EbpfAttachError `ERR_EBPF_PROGRAM_TYPE` */
 export function checkSocketProgram(what: string, program: { type: string }, fd: number): void {
   if (!Number.isInteger(fd) || fd < 0) {
     throw new TypeError(`Expected a socket's descriptor but received ${String(fd)}`);
   }
-  if (program.type !== 'socket_filter') {
-    throw new EbpfAttachError(`${what}: it is a ${program.type} program, not socket_filter`, {
-      code: 'ERR_EBPF_PROGRAM_TYPE',
-      target: `descriptor ${fd}`,
-    });
-  }
+  requireType(what, program, ['socket_filter'], `descriptor ${fd}`);
 }
 
 const REASONS: Readonly<Record<string, { words: string; hint?: string }>> = {

@@ -15,6 +15,7 @@ import { findInterface, type NetTarget, requireUp } from '../kernel/interfaces.t
 import { netnsIdentity } from '../kernel/netns.ts';
 import { BpfLink, type LinkInit, requirePersistable } from '../link/link.ts';
 import type { ProgramRef } from '../link/program-ref.ts';
+import { requireType } from './failure.ts';
 
 /** `ingress`: what the interface receives; `egress`: what it sends. */
 export type TcDirection = 'ingress' | 'egress';
@@ -110,12 +111,7 @@ export function attachTc(
   const entry = findInterface(options);
   const { direction } = options;
   const what = `attach ${program.name} to ${entry.name} ${direction}`;
-  if (program.type !== 'sched_cls') {
-    throw new EbpfAttachError(`${what}: it is a ${program.type} program, not sched_cls`, {
-      code: 'ERR_EBPF_PROGRAM_TYPE',
-      target: entry.name,
-    });
-  }
+  requireType(what, program, ['sched_cls'], entry.name);
   const via = chooseVia(what, entry, options);
   requirePersistable(options.persist === true, via === 'tcx' ? 'fd' : 'netlink');
   requireUp(what, entry, options);
