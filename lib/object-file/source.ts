@@ -1,5 +1,4 @@
 import * as fs from 'node:fs';
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { readdir, realpath } from 'node:fs/promises';
 import { basename, isAbsolute, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -24,61 +23,66 @@ export interface SourceBytes {
   place: string;
 }
 
-// A FIFO would block in open(2) and a terminal would become ours: O_NONBLOCK and O_NOCTTY, then fstat
-// decides.
-const FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
+// A FIFO would block in open(2) and a terminal would become ours: O_NONBLOCK, O_NOCTTY, then fstat decides.
+const FLAGS = fs.constants.O_RDONLY | fs.constants.O_NONBLOCK | fs.constants.O_NOCTTY;
 
-// Not those of node:fs/promises: a worker that is terminated while its open() is under way leaves the
-// descriptor open (seen with Node 20: AfterOpenFileHandle in src/node_file.cc drops it), and those of
-// fs.open() it closes. fs.close() gives the descriptor up before the pool has closed it, and a worker that is
-// terminated meanwhile takes it out of the pool's queue: so that is done at once.
+// node:fs/promises leaks the descriptor if the worker is terminated during open() (seen with Node 20:
+// AfterOpenFileHandle in src/node_file.cc drops it); fs.open() does not.
 const [open, fstat, read] = [promisify(fs.open), promisify(fs.fstat), promisify(fs.read)];
 
 /** Reads `source`, or throws EbpfValidationError with the one rule that it breaks. */
 export async function readSource(source: Source, limit = DEFAULT_FILE_LIMIT): Promise<SourceBytes> {
-  const path = sourcePath(source);
-  if (path === undefined) return fromBytes(source as Bytes, limit);
-  let fd: number | undefined;
-  try {
-    fd = await open(path, FLAGS);
-    const stat = await fstat(fd);
-    const size = checkedSize(path, stat.isFile(), stat.size, limit);
-    const bytes = new Uint8Array(size);
-    let length = 0;
-    while (length < size) {
-      const { bytesRead } = await read(fd, bytes, length, size - length, length);
-      if (bytesRead === 0) break;
-      length += bytesRead;
-    }
-    return fromFile(path, bytes.subarray(0, length));
-  } catch (error) {
-    throw readFailure(path, error);
-  } finally {
-    if (fd !== undefined) closeSync(fd);
+  const steps = reading(source, limit, 'async');
+  let step = steps.next();
+  while (!step.done) {
+    step = await Promise.resolve(step.value).then(
+      (value) => steps.next(value),
+      (error) => steps.throw(error),
+    );
   }
+  return step.value;
 }
 
 export function readSourceSync(source: Source, limit = DEFAULT_FILE_LIMIT): SourceBytes {
+  const steps = reading(source, limit, 'sync');
+  let step = steps.next();
+  while (!step.done) step = steps.next(step.value);
+  return step.value;
+}
+
+/** Yields what each call returns, a promise if `async`, and is resumed with its result. */
+function* reading(source: Source, limit: number, how: 'async' | 'sync'): Steps<SourceBytes> {
   const path = sourcePath(source);
   if (path === undefined) return fromBytes(source as Bytes, limit);
+  const later = how === 'async';
   let fd: number | undefined;
   try {
-    fd = openSync(path, FLAGS);
-    const stat = fstatSync(fd);
-    const size = checkedSize(path, stat.isFile(), stat.size, limit);
-    const bytes = new Uint8Array(size);
+    fd = yield* resultOf(later ? open(path, FLAGS) : fs.openSync(path, FLAGS));
+    const stat = yield* resultOf(later ? fstat(fd) : fs.fstatSync(fd));
+    const bytes = new Uint8Array(checkedSize(path, stat.isFile(), stat.size, limit));
     let length = 0;
-    while (length < size) {
-      const bytesRead = readSync(fd, bytes, length, size - length, length);
-      if (bytesRead === 0) break;
-      length += bytesRead;
+    while (length < bytes.length) {
+      const rest = [fd, bytes, length, bytes.length - length, length] as const;
+      const count = yield* resultOf(
+        later ? read(...rest).then(({ bytesRead }) => bytesRead) : fs.readSync(...rest),
+      );
+      if (count === 0) break;
+      length += count;
     }
     return fromFile(path, bytes.subarray(0, length));
   } catch (error) {
     throw readFailure(path, error);
   } finally {
-    if (fd !== undefined) closeSync(fd);
+    // fs.close() gives the descriptor up before the pool has closed it, and a worker that is terminated
+    // meanwhile takes it out of the pool's queue: so this closes it at once.
+    if (fd !== undefined) fs.closeSync(fd);
   }
+}
+
+type Steps<T> = Generator<unknown, T, unknown>;
+
+function* resultOf<T>(value: T | Promise<T>): Steps<T> {
+  return (yield value) as T;
 }
 
 /** The path that `source` names; undefined for bytes. */
