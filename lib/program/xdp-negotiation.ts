@@ -36,22 +36,30 @@ export function negotiateXdp(
   start: AttachMode,
 ): { link: XdpLink; tried: TriedMode[] } {
   const { mode = start, strict = false, ...rest } = options;
-  const modes = typeof mode === 'string' ? (strict ? [mode] : ORDER.slice(ORDER.indexOf(mode))) : mode;
-  const unknown = modes.find((name) => !ORDER.includes(name));
-  if (modes.length === 0 || (typeof mode === 'string' && !ORDER.includes(mode)) || unknown !== undefined) {
-    throw new TypeError(`Expected hw, drv or skb for mode but received ${String(unknown ?? mode)}`);
-  }
+  const [first, ...others] = modesToTry(mode, strict);
   const tried: TriedMode[] = [];
-  for (const name of modes) {
+  for (let current = first; ; ) {
     try {
-      return { link: program.attachXdp({ ...rest, mode: name }), tried };
+      return { link: program.attachXdp({ ...rest, mode: current }), tried };
     } catch (error) {
       if (!(error instanceof EbpfAttachError)) throw error;
-      tried.push({ mode: name, code: error.code });
-      if (!NOT_THIS_MODE.has(error.code) || name === modes.at(-1)) throw withTried(error, tried);
+      tried.push({ mode: current, code: error.code });
+      const next = others.shift();
+      if (next === undefined || !NOT_THIS_MODE.has(error.code)) throw withTried(error, tried);
+      current = next;
     }
   }
-  throw new TypeError('Expected at least one mode'); // unreachable: the last mode returns or throws
+}
+
+function modesToTry(mode: AttachMode | readonly XdpMode[], strict: boolean): [XdpMode, ...XdpMode[]] {
+  const named = typeof mode === 'string' ? [mode] : mode;
+  const [first, ...others] = named;
+  const unknown = named.find((name) => !ORDER.includes(name));
+  if (first === undefined || unknown !== undefined) {
+    throw new TypeError(`Expected hw, drv or skb for mode but received ${String(unknown ?? mode)}`);
+  }
+  if (typeof mode !== 'string') return [first, ...others];
+  return strict ? [first] : [first, ...ORDER.slice(ORDER.indexOf(first) + 1)];
 }
 
 function withTried(error: EbpfAttachError, tried: readonly TriedMode[]): EbpfAttachError {
