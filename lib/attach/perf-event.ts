@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describeFailure, EbpfAttachError, EbpfNotSupportedError } from '../core/errors.ts';
 import { kernelBefore } from '../kernel/release.ts';
+import { textOf } from '../kernel/text.ts';
 import type { ProgramRef } from '../link/program-ref.ts';
 import { type Attached, attachFailure, requireType } from './failure.ts';
 import { checkPid } from './uprobe.ts';
@@ -70,8 +71,8 @@ function perfEventFailure(what: string, program: ProgramRef, options: PerfEventO
   }
   const refuse = (hint: string) =>
     new EbpfAttachError(`${what}: ${words}`, { ...failed, target: event, hint });
-  const most = numberIn('/proc/sys/kernel/perf_event_max_sample_rate');
-  if (failed.code === 'EINVAL' && most !== undefined && frequency > most) {
+  const most = textOf('/proc/sys/kernel/perf_event_max_sample_rate');
+  if (failed.code === 'EINVAL' && most !== undefined && frequency > Number(most)) {
     return refuse(`kernel.perf_event_max_sample_rate is ${most}`);
   }
   if (failed.code === 'ENODEV' || (failed.code === 'EINVAL' && cpu !== undefined)) {
@@ -105,14 +106,6 @@ function onlineCpus(): number[] {
       const [from = 0, to = from] = range.split('-').map(Number);
       return Array.from({ length: to - from + 1 }, (_, i) => from + i);
     });
-}
-
-function numberIn(path: string): number | undefined {
-  try {
-    return Number(readFileSync(path, 'latin1'));
-  } catch {
-    return undefined;
-  }
 }
 
 function checkCount(name: string, value: number, least: number): void {

@@ -1,8 +1,9 @@
-import { readFileSync, readlinkSync } from 'node:fs';
+import { readlinkSync } from 'node:fs';
 import { constants } from 'node:os';
 import { native } from '../addon/native.ts';
 import { type EbpfErrorOptions, EbpfPermissionError } from '../core/errors.ts';
 import { kernelBefore } from './release.ts';
+import { textOf } from './text.ts';
 
 // linux/capability.h, bit by bit.
 const CAPABILITIES = [
@@ -215,12 +216,4 @@ export function inUserNamespace(): boolean {
 
 function statusField(name: string): string | undefined {
   return new RegExp(`^${name}:\\s*(\\S+)`, 'm').exec(textOf('/proc/self/status') ?? '')?.[1];
-}
-
-function textOf(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'latin1').trim();
-  } catch {
-    return undefined;
-  }
 }

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { native } from '../addon/native.ts';
 import {
@@ -9,6 +9,7 @@ import {
   EbpfStateError,
 } from '../core/errors.ts';
 import { type Capability, effectiveCapabilities, permissionHint } from './capabilities.ts';
+import { textOf } from './text.ts';
 
 // Those of a user namespace count here.
 const NEEDED: readonly Capability[] = ['CAP_SETGID', 'CAP_SETUID'];
@@ -80,7 +81,8 @@ function numberOf(what: 'uid' | 'gid', value: number | string, database: string)
 // passwd(5) and group(5) alike have the name first and the number third. A name of digits alone is a number, as for
 // chown(1).
 function namedIn(what: 'uid' | 'gid', name: string, database: string): number {
-  for (const line of textOf(database).split('\n')) {
+  const lines = textOf(database)?.split('\n') ?? []; // a container may not have the file
+  for (const line of lines) {
     const [entry, , number] = line.split(':');
     if (entry === name && name !== '' && /^\d+$/.test(number ?? ''))
       return numberOf(what, Number(number), database);
@@ -92,18 +94,12 @@ function namedIn(what: 'uid' | 'gid', name: string, database: string): number {
   });
 }
 
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return ''; // a container without the file, or a thread that has ended
-  }
-}
-
+// A thread that ends meanwhile has no status.
 function threads(): { id: string; status: string }[] {
-  return readdirSync('/proc/self/task')
-    .map((id) => ({ id, status: textOf(`/proc/self/task/${id}/status`) }))
-    .filter(({ status }) => status !== '');
+  return readdirSync('/proc/self/task').flatMap((id) => {
+    const status = textOf(`/proc/self/task/${id}/status`);
+    return status ? [{ id, status }] : [];
+  });
 }
 
 /** What a thread's status, of proc_pid_status(5), has beyond this user and group. @internal */

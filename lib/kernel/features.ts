@@ -1,4 +1,4 @@
-import { accessSync, existsSync, constants as files, readFileSync, statSync } from 'node:fs';
+import { accessSync, existsSync, constants as files, statSync } from 'node:fs';
 import { constants, release } from 'node:os';
 import type { NativeProbe } from '../addon/binding.ts';
 import { native } from '../addon/native.ts';
@@ -14,6 +14,7 @@ import {
   unprivilegedType,
 } from './capabilities.ts';
 import { kernelBefore } from './release.ts';
+import { readText, type Text, textOf } from './text.ts';
 
 /** The version of the libbpf that is linked into the addon, such as `v1.5`. @internal */
 export function libbpfVersion(): string {
@@ -175,7 +176,7 @@ function absence({ since, config }: Origin): string {
 
 /** probe(), with the helpers that programs of ours call, as `type.helper`. @internal */
 export async function probeWithHelpers(): Promise<KernelSupport & { helpers: Record<string, Tri> }> {
-  const pmu = textOf(KPROBE_PMU);
+  const pmu = readText(KPROBE_PMU);
   const tried = await native().probe(
     HELPERS.flatMap(({ typeNumber, id }) => [typeNumber, id]),
     pmu.text === undefined ? undefined : Number(pmu.text),
@@ -236,7 +237,7 @@ export async function probeWithHelpers(): Promise<KernelSupport & { helpers: Rec
 
 // Above 2, Debian's and Android's kernels give perf_event_open(2) to CAP_SYS_ADMIN alone.
 function capabilitiesToOpenEvents(): Capability[] {
-  const paranoid = Number(textOf('/proc/sys/kernel/perf_event_paranoid').text ?? 2);
+  const paranoid = Number(textOf('/proc/sys/kernel/perf_event_paranoid') ?? 2);
   return paranoid > 2 ? ['CAP_PERFMON', 'CAP_SYS_ADMIN'] : ['CAP_PERFMON'];
 }
 
@@ -244,7 +245,7 @@ const EVENT_SOURCES = '/sys/bus/event_source/devices';
 const KPROBE_PMU = `${EVENT_SOURCES}/kprobe/type`;
 
 // Programs of type kprobe load on kernels without kprobes: uprobes use the type too.
-function kprobes(answers: Answers, tried: NativeProbe, pmu: Read): Tri {
+function kprobes(answers: Answers, tried: NativeProbe, pmu: Text): Tri {
   const path = 'features.kprobes';
   if (tried.kprobe !== undefined) return answers.judge(path, tried.kprobe, capabilitiesToOpenEvents());
   if (pmu.code === 'ENOENT' && existsSync(EVENT_SOURCES)) {
@@ -287,7 +288,7 @@ function btf(answers: Answers): Tri {
 // The kernel tells the length of a program's machine code to CAP_BPF; to others it says 0.
 function jit(answers: Answers, tried: NativeProbe): Tri {
   if (tried.jit === 0 && tried.jitedBytes > 0) return 'yes';
-  const sysctl = textOf('/proc/sys/net/core/bpf_jit_enable').text;
+  const sysctl = textOf('/proc/sys/net/core/bpf_jit_enable');
   const asked = tried.jit === 0 && missingCapabilities(['CAP_BPF']).length === 0;
   if (!asked && sysctl === undefined) {
     return answers.answer('jit', 'unknown', permissionHint(missingCapabilities(['CAP_BPF'])));
@@ -329,22 +330,9 @@ const MOUNT_PROC = 'mount -t proc proc /proc, which tells what is mounted';
 
 // proc_pid_mountinfo(5): the mount point is the fifth field, the type is the first after the dash.
 function mounts(): { place: string; type: string }[] | undefined {
-  const lines = textOf('/proc/self/mountinfo').text?.split('\n');
+  const lines = textOf('/proc/self/mountinfo')?.split('\n');
   return lines?.map((line) => {
     const [left = '', right = ''] = line.split(' - ');
     return { place: left.split(' ')[4] ?? '', type: right.split(' ')[0] ?? '' };
   });
-}
-
-interface Read {
-  text?: string;
-  code?: string;
-}
-
-function textOf(path: string): Read {
-  try {
-    return { text: readFileSync(path, 'latin1').trim() };
-  } catch (error) {
-    return { code: (error as NodeJS.ErrnoException).code ?? 'EIO' };
-  }
 }

@@ -1,9 +1,10 @@
-import { readFileSync } from 'node:fs';
 import type { NativeStats } from '../addon/binding.ts';
 import { native } from '../addon/native.ts';
 import { describeFailure, EbpfError } from '../core/errors.ts';
 import { closedInTime, warnIfForgotten } from '../core/lifetime.ts';
 import { permissionError } from './capabilities.ts';
+import { textOf } from './text.ts';
+
 /**
  * Has the kernel measure how often and how long programs run, until the result is disposed of: BpfProgram.stats() tells.
  * Every program on the machine runs a little slower meanwhile. Linux 5.8.
@@ -49,10 +50,5 @@ class StatsHold implements Disposable {
 // Other processes may hold BPF_ENABLE_STATS too, which nothing tells: then the counts do.
 /** Whether somebody has the kernel measure runs. @internal */
 export function measured(): boolean {
-  if (holds > 0) return true;
-  try {
-    return readFileSync('/proc/sys/kernel/bpf_stats_enabled', 'utf8').trim() === '1';
-  } catch {
-    return false;
-  }
+  return holds > 0 || textOf('/proc/sys/kernel/bpf_stats_enabled') === '1';
 }
