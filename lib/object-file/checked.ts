@@ -3,7 +3,9 @@ import { invalidObject, type SourceBytes } from './source.ts';
 import { checkLoadable } from './validate.ts';
 
 /**
- * Inspects an object file that is about to be loaded.
+ * Inspects an object file that is about to be loaded. Not on the thread pool: the caller could change its
+ * bytes between the check and the load, and native examine() passes libbpf's lines to onLog(), which hears
+ * them from the load.
  *
  * @throws EbpfValidationError if libbpf must not be given the file
  * @internal

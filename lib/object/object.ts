@@ -37,7 +37,8 @@ export interface Schema {
 
 /**
  * Loads an object file: creates its maps and loads its programs, which the verifier checks on the thread
- * pool. Attaches nothing.
+ * pool. Attaches nothing. Inspecting the file before that blocks the JavaScript thread: 0.3 to 0.5 ms for the
+ * 54 kB of tc_classifier, longer for larger files.
  *
  * @throws EbpfValidationError if the file is not a loadable object, before any system call of bpf(2)
  * @throws EbpfLoadError if the kernel refuses, with the verifier's log
