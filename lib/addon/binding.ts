@@ -141,7 +141,7 @@ export interface NativeProgram {
     ifindex: number,
     direction: string,
     netns: string | number | undefined,
-    place: 'before' | 'after' | undefined,
+    relation: 'before' | 'after' | undefined,
     programId: number | undefined,
     linkId: number | undefined,
   ): NativeLink;

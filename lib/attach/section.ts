@@ -5,7 +5,7 @@ import type { SectionTarget } from './failure.ts';
 // What the text behind the slash of a SEC() means, kind by kind (libbpf.c, section_defs).
 
 /** Where a SEC() attaches its program, kind by kind. */
-export type SectionPlace =
+export type ParsedSection =
   | { kind: 'tracepoint'; category: string; name: string }
   | { kind: 'raw_tracepoint'; name: string }
   | { kind: 'kprobe'; name: string; offset?: number; ret: boolean }
@@ -15,7 +15,7 @@ export type SectionPlace =
   | { kind: 'usdt'; binary: string; provider: string; name: string };
 
 /** Where it says; undefined where that is libbpf's to do. @internal */
-export function parseSection(program: ProgramRef, at: SectionTarget): SectionPlace | undefined {
+export function parseSection(program: ProgramRef, at: SectionTarget): ParsedSection | undefined {
   const { kind, target } = at;
   const ret = kind.includes('ret');
   switch (kind) {

@@ -9,7 +9,7 @@ import {
   isNativeFailure,
   withKernelWords,
 } from '../core/errors.ts';
-import { askedOf, holderOf } from '../handle/holder.ts';
+import { holderOf, tryQuery } from '../handle/holder.ts';
 import { permissionError } from '../kernel/capabilities.ts';
 import { findInterface, type NetTarget, requireUp } from '../kernel/interfaces.ts';
 import { netnsIdentity } from '../kernel/netns.ts';
@@ -115,11 +115,11 @@ export function attachTc(
   const via = chooseVia(what, entry, options);
   requirePersistable(options.persist === true, via === 'tcx' ? 'fd' : 'netlink');
   requireUp(what, entry, options);
-  const attempt = { program, entry, options, what: `${what} (${via})` };
-  return via === 'tcx' ? attachTcx(attempt, onClose) : attachClsact(attempt, onClose);
+  const request = { program, entry, options, what: `${what} (${via})` };
+  return via === 'tcx' ? attachTcx(request, onClose) : attachClsact(request, onClose);
 }
 
-interface Attempt {
+interface TcRequest {
   program: ProgramRef;
   entry: NativeInterface;
   options: NetTarget & TcOptions;
@@ -174,15 +174,15 @@ function hasTcx(ifindex: number, direction: TcDirection, netns: string | number 
   }
 }
 
-function attachTcx(attempt: Attempt, onClose: (link: BpfLink) => void): TcLink {
-  const { program, entry, options } = attempt;
+function attachTcx(request: TcRequest, onClose: (link: BpfLink) => void): TcLink {
+  const { program, entry, options } = request;
   const { direction, netns } = options;
-  const { place, programId, linkId } = position(options.order);
+  const { relation, programId, linkId } = position(options.order);
   let nativeLink: NativeLink;
   try {
-    nativeLink = program.native.attachTcx(entry.ifindex, direction, netns, place, programId, linkId);
+    nativeLink = program.native.attachTcx(entry.ifindex, direction, netns, relation, programId, linkId);
   } catch (error) {
-    throw tcxFailure(attempt, error);
+    throw tcxFailure(request, error);
   }
   const init = {
     native: nativeLink,
@@ -194,32 +194,32 @@ function attachTcx(attempt: Attempt, onClose: (link: BpfLink) => void): TcLink {
   } as const;
   const link = new TcLink(init, entry.ifindex, direction);
   return checked(
-    attempt,
+    request,
     link,
-    programsOn(attempt).some((on) => on.linkId === link.id && on.programId === program.id),
+    programsOn(request).some((on) => on.linkId === link.id && on.programId === program.id),
   );
 }
 
-function programsOn({ entry, options }: Attempt): { programId: number; linkId: number }[] {
-  return askedOf(() => native().tcxPrograms(entry.ifindex, options.direction, options.netns)) ?? [];
+function programsOn({ entry, options }: TcRequest): { programId: number; linkId: number }[] {
+  return tryQuery(() => native().tcxPrograms(entry.ifindex, options.direction, options.netns)) ?? [];
 }
 
 function position(order: TcOrder = 'last'): {
-  place: 'before' | 'after';
+  relation: 'before' | 'after';
   programId?: number | undefined;
   linkId?: number | undefined;
 } {
-  if (order === 'first') return { place: 'before' };
-  if (order === 'last') return { place: 'after' };
-  const place = 'before' in order ? 'before' : 'after';
+  if (order === 'first') return { relation: 'before' };
+  if (order === 'last') return { relation: 'after' };
+  const relation = 'before' in order ? 'before' : 'after';
   const anchor = 'before' in order ? order.before : order.after;
   const id = { programId: undefined, linkId: undefined, ...anchor };
-  checkNumber(`order.${place}`, id.programId ?? id.linkId ?? 0, 0xffff_ffff);
-  return { place, ...id };
+  checkNumber(`order.${relation}`, id.programId ?? id.linkId ?? 0, 0xffff_ffff);
+  return { relation, ...id };
 }
 
-function attachClsact(attempt: Attempt, onClose: (link: BpfLink) => void): TcLink {
-  const { program, entry, options } = attempt;
+function attachClsact(request: TcRequest, onClose: (link: BpfLink) => void): TcLink {
+  const { program, entry, options } = request;
   const { direction, netns, removeQdisc = false, persist = false } = options;
   const { ifindex } = entry;
   const key = `${netnsIdentity(netns)} ${ifindex}`;
@@ -228,13 +228,13 @@ function attachClsact(attempt: Attempt, onClose: (link: BpfLink) => void): TcLin
   let own: boolean;
   try {
     made = native().createClsact(ifindex, netns);
-    if (!made && direction === 'egress') requireEgress(attempt, native().tcQdisc(ifindex, netns));
+    if (!made && direction === 'egress') requireEgress(request, native().tcQdisc(ifindex, netns));
     // While one of ours is on the qdisc that we made, it is still that one.
     own = made || [...(onOwnQdisc.get(key) ?? [])].some((link) => link.state() === 'attached');
-    nativeLink = attachFilter(attempt, own && removeQdisc);
+    nativeLink = attachFilter(request, own && removeQdisc);
   } catch (error) {
     if (made) removeClsact(ifindex, netns);
-    throw isNativeFailure(error) ? clsactFailure(attempt, error) : error;
+    throw isNativeFailure(error) ? clsactFailure(request, error) : error;
   }
   const closed = (link: BpfLink) => {
     const links = onOwnQdisc.get(key);
@@ -244,10 +244,10 @@ function attachClsact(attempt: Attempt, onClose: (link: BpfLink) => void): TcLin
   const init = { native: nativeLink, program, kind: 'clsact', target: entry.name, owner: 'netlink' } as const;
   const link = new TcLink({ ...init, persist, onClose: closed }, ifindex, direction);
   if (own) onOwnQdisc.set(key, (onOwnQdisc.get(key) ?? new Set<TcLink>()).add(link));
-  return checked(attempt, link, askedOf(() => nativeLink.info())?.programId === program.id);
+  return checked(request, link, tryQuery(() => nativeLink.info())?.programId === program.id);
 }
 
-function attachFilter({ program, entry, options }: Attempt, removeQdisc: boolean): NativeLink {
+function attachFilter({ program, entry, options }: TcRequest, removeQdisc: boolean): NativeLink {
   const { direction, netns, handle } = options;
   const attach = (priority: number | undefined) =>
     program.native.attachClsact(entry.ifindex, direction, netns, priority, handle, removeQdisc);
@@ -272,7 +272,7 @@ function freePriority(filters: readonly NativeTcFilter[]): number | undefined {
 
 // A filter for the egress of an ingress qdisc is taken by the kernel, and put on ingress (net/sched/sch_ingress.c,
 // ingress_tcf_block).
-function requireEgress({ what, entry }: Attempt, qdisc: string): void {
+function requireEgress({ what, entry }: TcRequest, qdisc: string): void {
   if (qdisc !== 'ingress') return;
   throw new EbpfAttachError(`${what}: an ingress qdisc is in clsact's place, and has no egress`, {
     code: 'EEXIST',
@@ -283,29 +283,29 @@ function requireEgress({ what, entry }: Attempt, qdisc: string): void {
 
 // What was made for an attachment that failed. It stays where somebody uses it already.
 function removeClsact(ifindex: number, netns: string | number | undefined): void {
-  askedOf(() => native().removeClsact(ifindex, netns));
+  tryQuery(() => native().removeClsact(ifindex, netns));
 }
 
 // Only the kernel's word counts.
-function checked(attempt: Attempt, link: TcLink, isThere: boolean): TcLink {
+function checked(request: TcRequest, link: TcLink, isThere: boolean): TcLink {
   if (isThere) return link;
   link.close();
   throw new EbpfAttachError(
-    `${attempt.what}: the kernel does not report program ${attempt.program.id} there`,
+    `${request.what}: the kernel does not report program ${request.program.id} there`,
     {
       code: 'ERR_EBPF_NOT_ATTACHED',
-      target: attempt.entry.name,
+      target: request.entry.name,
     },
   );
 }
 
-function tcxFailure(attempt: Attempt, error: unknown): EbpfError {
-  const { program, entry, options, what } = attempt;
+function tcxFailure(request: TcRequest, error: unknown): EbpfError {
+  const { program, entry, options, what } = request;
   const { words, options: failed } = describeFailure(error, `program ${program.name}`);
   const target = entry.name;
   if (failed.code === 'EPERM') return permissionError(`${what}: ${words}`, failed, ['CAP_NET_ADMIN']);
   if (failed.code === 'ENODEV') return new EbpfAttachError(`${what}: ${words}`, { ...failed, target });
-  const there = programsOn(attempt);
+  const there = programsOn(request);
   if (failed.code === 'EEXIST') {
     const linkId = there.find((on) => on.programId === program.id)?.linkId;
     const message = `${what}: ${words}: the program is there already`;
@@ -322,14 +322,14 @@ function tcxFailure(attempt: Attempt, error: unknown): EbpfError {
   return new EbpfAttachError(`${what}: ${words}`, { ...failed, target });
 }
 
-function clsactFailure({ program, entry, options, what }: Attempt, error: unknown): EbpfError {
+function clsactFailure({ program, entry, options, what }: TcRequest, error: unknown): EbpfError {
   const { words, log, options: failed } = describeFailure(error, `program ${program.name}`);
   const target = entry.name;
   const message = `${what}: ${withKernelWords(words, log)}`;
   if (failed.code === 'EPERM') return permissionError(message, failed, ['CAP_NET_ADMIN']);
   if (failed.code !== 'EEXIST' && failed.code !== 'EINVAL')
     return new EbpfAttachError(message, { ...failed, target });
-  const filters = askedOf(() => native().tcFilters(entry.ifindex, options.direction, options.netns));
+  const filters = tryQuery(() => native().tcFilters(entry.ifindex, options.direction, options.netns));
   const taken = filters?.find((filter) => excludes(filter, options));
   if (!taken) return new EbpfAttachError(message, { ...failed, target });
   // A priority whose filters are of another kind or protocol is EINVAL to the kernel; to the caller it is taken.

@@ -39,10 +39,10 @@ export interface UsdtOptions {
 /** @internal */
 export function attachUprobe(program: ProgramRef, options: UprobeOptions): Attached {
   const { binary, symbol, offset, pid, ret = false, cookie } = options;
-  const place = [symbol, offset === undefined ? undefined : `0x${offset.toString(16)}`]
+  const location = [symbol, offset === undefined ? undefined : `0x${offset.toString(16)}`]
     .filter(Boolean)
     .join('+');
-  const what = `attach ${program.name} to ${binary}:${place}`;
+  const what = `attach ${program.name} to ${binary}:${location}`;
   checkPid(pid);
   if (symbol === undefined && offset === undefined) throw new TypeError('Expected symbol or offset');
   if (symbol !== undefined && (typeof symbol !== 'string' || symbol === '')) {
@@ -56,7 +56,7 @@ export function attachUprobe(program: ProgramRef, options: UprobeOptions): Attac
   const start = symbol === undefined ? 0 : symbolOffset(what, path, symbol);
   const { pmu, returnBit } = probeKind(what, 'uprobe', ret);
   requireCookies(what, cookie);
-  const target = `${path}:${place}`;
+  const target = `${path}:${location}`;
   try {
     const native = program.native.attachUprobe(
       pmu,

@@ -2,7 +2,7 @@ import type { NativeXdpState } from '../addon/binding.ts';
 import { native } from '../addon/native.ts';
 import { describeFailure, EbpfAttachError, type Holder } from '../core/errors.ts';
 import type { XdpMode } from '../core/xdp-mode.ts';
-import { askedOf, holderOf } from '../handle/holder.ts';
+import { holderOf, tryQuery } from '../handle/holder.ts';
 import { findInterface, type NetTarget } from '../kernel/interfaces.ts';
 
 /** What XDP there is on an interface. */
@@ -54,7 +54,7 @@ export function xdpHolder(ifindex: number, netns: string | number | undefined): 
   const state = xdpState(ifindex, netns);
   const mode = MODES.find((name) => state[name] !== 0);
   if (mode === undefined) return undefined;
-  const link = askedOf(() => native().links())?.find(
+  const link = tryQuery(() => native().links())?.find(
     (entry) => entry.type === 'xdp' && entry.ifindex === ifindex && entry.programId === state[mode],
   );
   return holderOf(state[mode], link?.id);

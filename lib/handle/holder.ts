@@ -5,17 +5,18 @@ import { type Holder, isNativeFailure } from '../core/errors.ts';
 export function holderOf(programId: number, linkId?: number): Holder {
   const holder: Holder = { programId };
   if (linkId !== undefined && linkId !== 0) holder.linkId = linkId;
-  const name = askedOf(() => native().programInfo(programId))?.name;
+  const name = tryQuery(() => native().programInfo(programId))?.name;
   if (name !== undefined) holder.name = name;
   return holder;
 }
 
 /**
- * By-id queries need CAP_SYS_ADMIN, and what they ask about may be gone: then there is no answer, and no error.
+ * Returns the result of a query, or undefined if the kernel refuses it: queries by id need CAP_SYS_ADMIN, and
+ * the object may be gone.
  *
  * @internal
  */
-export function askedOf<T>(query: () => T): T | undefined {
+export function tryQuery<T>(query: () => T): T | undefined {
   try {
     return query();
   } catch (error) {

@@ -316,11 +316,12 @@ function tracefs(answers: Answers): Tri {
   const debugfs = all.find(({ type }) => type === 'debugfs');
   if (debugfs) {
     try {
-      statSync(`${debugfs.place}/tracing/events`);
+      statSync(`${debugfs.mountPoint}/tracing/events`);
       return 'yes';
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (code !== 'ENOENT') return answers.answer('tracefs', 'unknown', `${debugfs.place}/tracing: ${code}`);
+      if (code !== 'ENOENT')
+        return answers.answer('tracefs', 'unknown', `${debugfs.mountPoint}/tracing: ${code}`);
     }
   }
   return answers.answer('tracefs', 'no', 'mount -t tracefs tracefs /sys/kernel/tracing');
@@ -329,10 +330,10 @@ function tracefs(answers: Answers): Tri {
 const MOUNT_PROC = 'mount -t proc proc /proc, which tells what is mounted';
 
 // proc_pid_mountinfo(5): the mount point is the fifth field, the type is the first after the dash.
-function mounts(): { place: string; type: string }[] | undefined {
+function mounts(): { mountPoint: string; type: string }[] | undefined {
   const lines = textOf('/proc/self/mountinfo')?.split('\n');
   return lines?.map((line) => {
     const [left = '', right = ''] = line.split(' - ');
-    return { place: left.split(' ')[4] ?? '', type: right.split(' ')[0] ?? '' };
+    return { mountPoint: left.split(' ')[4] ?? '', type: right.split(' ')[0] ?? '' };
   });
 }

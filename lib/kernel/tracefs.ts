@@ -4,13 +4,13 @@ import { nearest } from '../core/nearest.ts';
 
 // linux/magic.h. Debugfs mounts a tracefs of its own when somebody looks into it.
 const TRACEFS_MAGIC = 0x74726163;
-const PLACES = ['/sys/kernel/tracing', '/sys/kernel/debug/tracing'];
+const MOUNT_POINTS = ['/sys/kernel/tracing', '/sys/kernel/debug/tracing'];
 
 /** Where tracefs is mounted. */
 export function tracefs(): string | undefined {
-  return PLACES.find((place) => {
+  return MOUNT_POINTS.find((path) => {
     try {
-      return statfsSync(place).type === TRACEFS_MAGIC;
+      return statfsSync(path).type === TRACEFS_MAGIC;
     } catch {
       return false;
     }

@@ -66,11 +66,11 @@ export function symbolOffset(what: string, path: string, symbol: string): number
     });
   }
   if (found.length > 1) {
-    const places = found.map((place) => `0x${place.toString(16)}`).join(', ');
+    const offsets = found.map((each) => `0x${each.toString(16)}`).join(', ');
     throw new EbpfAttachError(`${what}: ${path} has several functions ${symbol}`, {
       code: 'ERR_EBPF_AMBIGUOUS',
       target: symbol,
-      hint: `leave symbol out, and pass one of their offsets: ${places}`,
+      hint: `leave symbol out, and pass one of their offsets: ${offsets}`,
     });
   }
   return offset;

@@ -171,7 +171,7 @@ export class BpfLink implements Disposable {
   state(): 'attached' | 'replaced' | 'detached' {
     if (this.#closed) throw new EbpfStateError(`${this.#noun()} is closed`, { state: 'closed' });
     const info = this.#call('query', () => this.#native.info());
-    if (!isAttached(info)) return 'detached';
+    if (!isLive(info)) return 'detached';
     return info.programId === this.#programId ? 'attached' : 'replaced';
   }
 
@@ -278,7 +278,7 @@ export class BpfLink implements Disposable {
 // A link whose interface, cgroup, namespace or map went away keeps its program and loses the number of the other
 // (net/core/dev.c, bpf_xdp_link_fill_link_info; kernel/bpf/cgroup.c, bpf_cgroup_link_fill_link_info; and so on). Of
 // struct_ops there is no program, but the map.
-function isAttached({ programId, ifindex, cgroupId, netnsInode, mapId }: NativeLinkInfo): boolean {
+function isLive({ programId, ifindex, cgroupId, netnsInode, mapId }: NativeLinkInfo): boolean {
   return (mapId ?? programId) !== 0 && ifindex !== 0 && cgroupId !== 0 && netnsInode !== 0;
 }
 

@@ -5,7 +5,7 @@ import { XdpLink } from '../attach/xdp.ts';
 import { xdpHolder, xdpState } from '../attach/xdp-query.ts';
 import { EbpfError, EbpfPermissionError } from '../core/errors.ts';
 import type { XdpMode } from '../core/xdp-mode.ts';
-import { askedOf } from '../handle/holder.ts';
+import { tryQuery } from '../handle/holder.ts';
 import { openPin } from '../handle/pin.ts';
 import { listInterfaces } from '../kernel/interfaces.ts';
 import { findNetns } from '../kernel/netns.ts';
@@ -129,7 +129,7 @@ export function placeWords(name: string): string {
   const at = parseHookName(name);
   if (at === undefined || at === 'section') return name;
   const netns = findNetns(at.netnsId)?.netns;
-  const iface = askedOf(() => native().interfaces(netns))?.find(({ ifindex }) => ifindex === at.ifindex);
+  const iface = tryQuery(() => native().interfaces(netns))?.find(({ ifindex }) => ifindex === at.ifindex);
   return `${iface?.name ?? `ifindex ${at.ifindex}`}${netns === undefined ? '' : ` in ${netns}`} (${at.hook})`;
 }
 
@@ -199,11 +199,11 @@ function takeTc(spot: Spot, hook: Hook, pinned: string | undefined): TcLink | un
   const direction = hook === 'tc-ingress' ? 'ingress' : 'egress';
   const { id } = entry.program;
   if (pinned !== undefined) {
-    const there = askedOf(() => native().tcxPrograms(ifindex, direction, netns)) ?? [];
+    const there = tryQuery(() => native().tcxPrograms(ifindex, direction, netns)) ?? [];
     if (!there.some(({ programId }) => programId === id)) return undefined;
     return openLink(entry, pinned, iface, (init) => new TcLink(init, ifindex, direction));
   }
-  const filter = askedOf(() => native().tcFilters(ifindex, direction, netns))?.find(
+  const filter = tryQuery(() => native().tcFilters(ifindex, direction, netns))?.find(
     ({ programId }) => programId === id,
   );
   if (!filter) return undefined;
@@ -233,7 +233,7 @@ function adopted<T extends BpfLink>(
   make: (init: Pick<LinkInit, 'native' | 'program' | 'onClose' | 'owner' | 'persist'>) => T,
 ): T | undefined {
   // ENOENT: it went away since we asked.
-  const handle = askedOf(adopt);
+  const handle = tryQuery(adopt);
   return handle && owned(entry, handle, (init) => make({ ...init, owner: 'netlink', persist: true }));
 }
 

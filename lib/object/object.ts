@@ -276,7 +276,7 @@ function loadFailure(read: SourceBytes, info: ObjectInfo, error: unknown): unkno
   const { source, code } = verifierLog === undefined ? {} : verifierPlace(verifierLog);
   const line = [source, code].filter((part) => part !== undefined).join(': ') || undefined;
   const subject = program === undefined ? read.name : `${program} (${read.name})`;
-  const detail = summary ?? mapFailure(log);
+  const detail = summary ?? libbpfComplaint(log);
   return new EbpfLoadError(
     `load ${subject}: ${words}${detail ? `: ${detail}` : ''}${line ? `, at ${line}` : ''}`,
     {
@@ -298,7 +298,7 @@ function refusedProgram(log: readonly string[]): string | undefined {
 }
 
 // Returns libbpf's first complaint about a map or a relocation.
-function mapFailure(log: readonly string[]): string | undefined {
+function libbpfComplaint(log: readonly string[]): string | undefined {
   return log
     .find(
       (line) =>

@@ -20,7 +20,7 @@ import {
 import { attachNetfilter, type NetfilterOptions } from '../attach/netfilter.ts';
 import { attachNetns } from '../attach/netns.ts';
 import { attachPerfEvent, type PerfEventOptions } from '../attach/perf-event.ts';
-import { parseSection, type SectionPlace } from '../attach/section.ts';
+import { type ParsedSection, parseSection } from '../attach/section.ts';
 import { checkSocketProgram, socketFailure } from '../attach/socket.ts';
 import { attachSockmap, type SockmapOptions } from '../attach/sockmap.ts';
 import { attachTc, type TcLink, type TcOptions } from '../attach/tc.ts';
@@ -198,30 +198,30 @@ export class BpfProgram implements Disposable {
    */
   attach(): BpfLink {
     const at = sectionTarget(this);
-    const place = parseSection(this, at);
-    if (place) return this.#attachTo(place);
+    const parsed = parseSection(this, at);
+    if (parsed) return this.#attachTo(parsed);
     if (this.#hasObject) return this.#attach(at, () => this.native.attach());
     // libbpf attaches what it has loaded; the kernel knows where a tracing program was loaded for.
     if (!/^(tp_btf|fentry|fexit|fmod_ret|lsm)$/.test(at.kind)) throw noObject(this, at);
     return this.#attach(at, () => this.native.attachRawTracepoint(undefined));
   }
 
-  #attachTo(place: SectionPlace): BpfLink {
-    switch (place.kind) {
+  #attachTo(parsed: ParsedSection): BpfLink {
+    switch (parsed.kind) {
       case 'tracepoint':
-        return this.attachTracepoint(place.category, place.name);
+        return this.attachTracepoint(parsed.category, parsed.name);
       case 'raw_tracepoint':
-        return this.attachRawTracepoint(place.name);
+        return this.attachRawTracepoint(parsed.name);
       case 'kprobe':
-        return this.attachKprobe(place.name, place);
+        return this.attachKprobe(parsed.name, parsed);
       case 'syscall':
-        return this.attachSyscall(place.name, place);
+        return this.attachSyscall(parsed.name, parsed);
       case 'kprobe.multi':
-        return this.attachKprobeMulti(place, place);
+        return this.attachKprobeMulti(parsed, parsed);
       case 'uprobe':
-        return this.attachUprobe(place);
+        return this.attachUprobe(parsed);
       case 'usdt':
-        return this.attachUsdt(place);
+        return this.attachUsdt(parsed);
     }
   }
 

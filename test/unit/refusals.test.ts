@@ -8,7 +8,7 @@ import { attachTc, type TcOptions } from '../../lib/attach/tc.ts';
 import { xdpHolder, xdpQuery } from '../../lib/attach/xdp-query.ts';
 import { nearest } from '../../lib/core/nearest.ts';
 import { byIdFailure } from '../../lib/handle/by-id.ts';
-import { askedOf } from '../../lib/handle/holder.ts';
+import { tryQuery } from '../../lib/handle/holder.ts';
 import { openPin, pin, pinPath, unpin } from '../../lib/handle/pin.ts';
 import {
   effectiveCapabilities,
@@ -336,9 +336,9 @@ describe('interfaces', () => {
   });
 
   test('a question that the kernel refuses has no answer, and a mistake of ours shows', () => {
-    expect(askedOf(fails(EPERM))).toBeUndefined();
+    expect(tryQuery(fails(EPERM))).toBeUndefined();
     expect(() =>
-      askedOf(() => {
+      tryQuery(() => {
         throw new RangeError('ours');
       }),
     ).toThrow(RangeError);
