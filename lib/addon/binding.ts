@@ -1,12 +1,12 @@
-// The boundary: the one interface between lib/ and the addon, which native.ts opens. What native code throws is described in
-// errors.ts.
+// The interface of the addon, which native.ts opens. core/errors.ts describes the errors that native code
+// throws.
 
 export interface NativeBinding {
   readonly libbpfVersion: string;
   loadObject(bytes: Uint8Array, name: string, options: NativeLoadOptions): Promise<NativeObject>;
   loadObjectSync(bytes: Uint8Array, name: string, options: NativeLoadOptions): NativeObject;
-  /** `aloud`: onLog() hears of it. */
-  inspect(bytes: Uint8Array, aloud: boolean): NativeInspection;
+  /** `log`: also report libbpf's messages to the onLog() listener. */
+  inspect(bytes: Uint8Array, log: boolean): NativeInspection;
   examine(bytes: Uint8Array, kernelBtf: string | undefined): Promise<NativeInspection>;
   dryRun(
     bytes: Uint8Array,
@@ -16,12 +16,15 @@ export interface NativeBinding {
   possibleCpus(): number;
   maps(): NativeMapInfo[];
   mapById(id: number): NativeMap;
-  /** The kernel's words, by number. */
+  /** The kernel's names of the types, indexed by number. */
   mapTypes(): string[];
   createMap(spec: NativeMapCreation, inner?: NativeMapCreation): NativeMap;
-  /** Of a NativeReader: one function for all of them, which V8 calls straight from compiled code. */
+  /**
+   * Reads the NativeReader with this number. One function serves all readers, so that V8 can call it from
+   * compiled code.
+   */
   readCounters(number: number): void;
-  /** Of a NativeMapAccess, so too. Undefined where the key was there. */
+  /** Looks up the key of the NativeMapAccess with this number, likewise. Undefined if the key exists. */
   lookupBound(number: number): false | undefined;
   detachBuffer(buffer: ArrayBuffer): void;
   programInfo(id: number): NativeProgramInfo;
@@ -44,14 +47,14 @@ export interface NativeBinding {
   createClsact(ifindex: number, netns?: string | number): boolean;
   removeClsact(ifindex: number, netns?: string | number): void;
   probe(helpers: readonly number[], kprobePmu: number | undefined): Promise<NativeProbe>;
-  /** Of the running kernel's BTF; empty where it has no enum of that name. */
+  /** An enum in the running kernel's BTF; empty if there is none of that name. */
   kernelEnum(name: string): Promise<{ names: string[]; values: number[] }>;
   refusals(): { command: number; map: number };
   lockdown(): string | number;
   describeErrno(errno: number): string;
   dropPrivileges(uid: number, gid: number): void;
   enableStats(): NativeStats;
-  /** Offsets in the file. */
+  /** The offsets in the file of the functions with this name. */
   userSymbol(path: string, name: string): number[];
   userSymbols(path: string): string[];
   /** `provider:name` */
@@ -59,7 +62,7 @@ export interface NativeBinding {
   onLog(listener: ((level: string, line: string) => void) | undefined): void;
 }
 
-/** Of each attempt: 0 where it worked, else the errno, a positive one. */
+/** The result of each attempt: 0, or a positive errno. */
 export interface NativeProbe {
   programTypes: Record<string, number>;
   mapTypes: Record<string, number>;
@@ -79,7 +82,7 @@ export interface NativeStats {
   close(): void;
 }
 
-/** What lib/ has checked against the object: names exist, values fit. */
+/** Load options that lib/ has checked against the object: names exist and values fit. */
 export interface NativeLoadOptions {
   verifierLog: boolean;
   btf?: string;
@@ -118,7 +121,10 @@ export interface NativeProgram {
     id: number;
     tag: string;
     fd: number;
-    /** Those that libbpf gave to the kernel; absent for a program that something else loaded. */
+    /**
+     * Number of instructions that libbpf passed to the kernel. Absent if the program was not loaded by this
+     * object.
+     */
     instructions?: number;
   };
   stats(): { runCount: number; runTimeNs: number; recursionMisses: number; verifiedInstructions: number };
@@ -216,25 +222,27 @@ export interface NativeLink {
 }
 
 export interface NativeIterator {
-  /** Undefined at the end. */
+  /** The next bytes; undefined at the end. */
   read(): Promise<Uint8Array | undefined>;
   close(): void;
 }
 
-/** `programId` 0: nothing is attached there. What is no bpf_link has no `id`, and no `target`. */
+/**
+ * `programId` is 0 if nothing is attached. Attachments that are not a bpf_link have no `id` and no `target`.
+ */
 export interface NativeLinkInfo {
   type: string;
   id?: number;
   programId: number;
   target?: string;
   ifindex?: number;
-  /** Of a cgroup's link; 0 where the cgroup is gone. */
+  /** For a link to a cgroup; 0 if the cgroup is gone. */
   cgroupId?: number;
-  /** Of a network namespace's link; 0 where the namespace is gone. */
+  /** For a link to a network namespace; 0 if the namespace is gone. */
   netnsInode?: number;
-  /** Of a sockmap's link and of struct_ops; 0 where it is detached. */
+  /** For a link to a sockmap and for struct_ops; 0 if it is detached. */
   mapId?: number;
-  /** Of a clsact filter. */
+  /** For a clsact filter. */
   priority?: number;
   handle?: number;
 }
@@ -249,7 +257,7 @@ export interface NativeMap {
     valueSize: number;
     maxEntries: number;
     flags: number;
-    /** Values in a slot: 1, or the possible CPUs. */
+    /** Number of values in a slot: 1, or the number of possible CPUs. */
     cpus: number;
     slotSize: number;
   };
@@ -265,14 +273,14 @@ export interface NativeMap {
   hasBatch(): boolean;
   scan(keys: Uint8Array, values: Uint8Array, capacity: number, take: boolean): NativeScan;
   reader(options: NativeReaderOptions): NativeReader;
-  /** Of struct_ops. */
+  /** For a struct_ops map. */
   attach(): NativeLink;
   close(): void;
 }
 
-/** On the memory that bind() was given. */
+/** Operations on the key and value memory that was passed to bind(). */
 export interface NativeMapAccess {
-  /** For lookupBound(). */
+  /** The argument for lookupBound(). */
   readonly number: number;
   update(flags: number): boolean;
   remove(): boolean;
@@ -282,13 +290,13 @@ export interface NativeMapAccess {
 
 export interface NativeBatchResult {
   count: number;
-  /** Why not more. */
+  /** The reason why `count` is not larger. */
   failure?: Error;
 }
 
 export interface NativeScan {
   via: 'batch' | 'iterate';
-  /** Rows; 0 at the end, -1 where the capacity is too small for one bucket. */
+  /** Number of rows; 0 at the end, -1 if the capacity is too small for one bucket. */
   next(): number;
   rebind(keys: Uint8Array, values: Uint8Array, capacity: number): void;
   rewind(): void;
@@ -303,24 +311,28 @@ export interface NativeMember {
 
 export interface NativeReaderOptions {
   via: string;
-  /** Triples: offset, size, sign. */
+  /** Triples of offset, size and sign. */
   fields: Uint32Array;
   perCpu: boolean;
   capacity: number;
   keys: Uint8Array;
   values: Float64Array;
-  /** Of the last read(): whether a value was not exact; rows, or -1 where there are more than the capacity. */
+  /**
+   * Set by each read: whether a value was not exact; the number of rows, or -1 if they exceed the capacity.
+   */
   status: Int32Array;
-  /** For a snapshot: what sums, where to, and for a hash the bytes before a row's sums. */
+  /**
+   * For a snapshot: the program that sums, its output map, and for a hash the bytes before the sums of a row.
+   */
   program?: NativeProgram;
   out?: NativeMap;
   keyArea?: number;
 }
 
 export interface NativeReader {
-  /** For readCounters(). */
+  /** The argument for readCounters(). */
   readonly number: number;
-  /** Rows; -1 where there are more than the capacity. So too readAsync(). */
+  /** Number of rows, or -1 if they exceed the capacity; likewise for readAsync(). */
   readWide(out: BigUint64Array): number;
   readAsync(): Promise<number>;
   sample(options: NativeSamplerOptions): NativeSampler;
@@ -369,11 +381,11 @@ export interface NativeInterface {
   ifindex: number;
   name: string;
   up: boolean;
-  /** ARPHRD_*: the kind of link layer. */
+  /** The type of the link layer, ARPHRD_*. */
   hardware: number;
 }
 
-/** Program ids by mode, 0 for none; `features` are the NETDEV_XDP_ACT_* bits. */
+/** Program ids by mode, 0 if there is none. `features` has the NETDEV_XDP_ACT_* bits. */
 export interface NativeXdpState {
   attachMode: number;
   skb: number;
@@ -382,7 +394,10 @@ export interface NativeXdpState {
   features: number;
 }
 
-/** Anybody's filter; `programId` 0: no BPF program. `protocol` is an Ethernet type, 3 for all. */
+/**
+ * Any filter on the hook. `programId` is 0 if it has no BPF program. `protocol` is an Ethernet type, 3 for
+ * all.
+ */
 export interface NativeTcFilter {
   kind: string;
   priority: number;
@@ -397,10 +412,10 @@ export interface NativeRefusal {
   log: string[];
 }
 
-/** Where an instruction is; `instruction` counts from the start of its function. */
+/** The position of an instruction. `instruction` counts from the start of its function. */
 export interface NativePlace {
   function: string;
-  /** Called by programs, not a program itself. */
+  /** Whether the function is called by programs and is not a program itself. */
   subprogram: boolean;
   section: string;
   instruction: number;
@@ -415,26 +430,26 @@ export interface NativeMapSpec {
   valueSize: number;
   maxEntries: number;
   flags: number;
-  /** libbpf's own: .rodata, .data, .bss, .kconfig. */
+  /** Whether libbpf creates the map: .rodata, .data, .bss, .kconfig. */
   internal: boolean;
-  /** What the source says, before libbpf rounds it. */
+  /** The value in the source, before libbpf rounds it. */
   declaredMaxEntries?: number;
   inner?: NativeMapSpec;
 }
 
-/** With refusals, what could still be told: nothing, all but `programs` and `maps`, or everything. */
+/** If there are refusals, only the readable parts: none, all except `programs` and `maps`, or all. */
 export interface NativeInspection {
   refusals: NativeRefusal[];
   license?: string;
   hasBtf?: boolean;
   coreRelocations?: number;
-  /** What libbpf said while it opened the object. */
+  /** The lines that libbpf logged while it opened the object. */
   log?: string[];
   programs?: {
     name: string;
     section: string;
     type: string;
-    /** What the kernel will be given: the program and every function that it calls. */
+    /** Number of instructions that the kernel will get: the program and every function that it calls. */
     instructions: number;
     tooManyFunctions: boolean;
   }[];
@@ -452,12 +467,12 @@ export interface NativeInspection {
     certain: boolean;
     place: NativePlace;
   }[];
-  /** Relocations that would take too long to resolve. */
+  /** Number of relocations that were skipped because resolving them would take too long. */
   coreUnresolved?: number;
   kernelBtfError?: string;
 }
 
-/** Of an object that libbpf can open. */
+/** The inspection of an object that libbpf can open. */
 export interface CompleteInspection extends NativeInspection {
   license: string;
   hasBtf: boolean;
@@ -467,7 +482,7 @@ export interface CompleteInspection extends NativeInspection {
   globals: NativeGlobal[];
 }
 
-/** A variable of an object's .data, .rodata or .bss sections: its place there, and how its bytes are meant. */
+/** A variable in an object's .data, .rodata or .bss sections: its position and the type of its value. */
 export interface NativeGlobal {
   name: string;
   section: string;

@@ -1,4 +1,4 @@
-/** Bytes, taken and given: a Node `Buffer` will do. */
+/** Bytes, as arguments and results. A Node.js `Buffer` is one. */
 export type Bytes = Uint8Array;
-/** A map's key: its bytes, or a number where keys are 4 bytes wide. */
+/** A map's key: its bytes, or a number if keys are 4 bytes wide. */
 export type Key = Bytes | number;

@@ -2,23 +2,24 @@ import { constants } from 'node:os';
 import type { Finding } from './finding.ts';
 import type { TriedMode } from './xdp-mode.ts';
 
-/** What an EbpfError is made of besides its message: each becomes its member of the same name. */
+/** The parts of an EbpfError besides its message. Each becomes the error's member of the same name. */
 export interface EbpfErrorOptions {
-  /** An errno name or an `ERR_EBPF_*`. */
+  /** An errno name (`EBUSY`) or an `ERR_EBPF_*`. */
   code: string;
-  /** Positive. */
+  /** The kernel's error number, positive. */
   errno?: number | undefined;
   /** The system call or libbpf function that failed. */
   syscall?: string | undefined;
-  /** What to do about it, one sentence. */
+  /** One sentence that says what to do about the error. */
   hint?: string | undefined;
-  /** The error behind it. */
+  /** The error that caused this one. */
   cause?: unknown;
 }
 
 /**
- * The base of every error that this package throws, except TypeError and RangeError for arguments of the wrong type
- * or size. `code` is an errno name (`EBUSY`) or an `ERR_EBPF_*`, so that callers switch on it as with node:fs.
+ * The base class of every error that this package throws, except TypeError and RangeError for arguments of
+ * the wrong type or size. `code` is an errno name (`EBUSY`) or an `ERR_EBPF_*`: switch on it as with errors
+ * of node:fs.
  *
  * @example
  * try {
@@ -29,13 +30,13 @@ export interface EbpfErrorOptions {
  * }
  */
 export class EbpfError extends Error {
-  /** An errno name (`EBUSY`) or an `ERR_EBPF_*`: docs/errors.md says what they mean. */
+  /** An errno name (`EBUSY`) or an `ERR_EBPF_*`. docs/errors.md explains each. */
   readonly code: string;
-  /** Positive, where the kernel gave one. */
+  /** The kernel's error number, positive. Absent if the error did not come from the kernel. */
   declare readonly errno?: number;
   /** The system call or libbpf function that failed. */
   declare readonly syscall?: string;
-  /** What to do about it, one sentence. */
+  /** One sentence that says what to do about the error. */
   declare readonly hint?: string;
 
   constructor(message: string, options: EbpfErrorOptions) {
@@ -51,9 +52,9 @@ export class EbpfError extends Error {
   }
 }
 
-/** A file or its bytes are not a loadable object; nothing was asked of the kernel. `findings` says which rules broke. */
+/** Thrown if a file or bytes are not a loadable object, before any bpf(2) call. */
 export class EbpfValidationError extends EbpfError {
-  /** The rules that it breaks; at least one is an error. */
+  /** The rules that the file breaks. At least one is an error. */
   readonly findings: readonly Finding[];
 
   constructor(message: string, options: Partial<EbpfErrorOptions> & { findings: readonly Finding[] }) {
@@ -66,15 +67,15 @@ export class EbpfValidationError extends EbpfError {
   }
 }
 
-/** The kernel refused to load an object, or it holds no program that fits. */
+/** Thrown if the kernel refuses to load an object, or the object has no program that fits. */
 export class EbpfLoadError extends EbpfError {
-  /** The program that was refused. */
+  /** The name of the program that the kernel refused. */
   declare readonly program?: string;
-  /** The line of the verifier's log that explains. */
+  /** The line of the verifier's log that explains the refusal. */
   declare readonly summary?: string;
-  /** The source line that it is about, where BTF has it: `counter.bpf.c:11: return frame[12];` */
+  /** The source line that the verifier refused, if BTF has it: `counter.bpf.c:11: return frame[12];` */
   declare readonly source?: string;
-  /** The whole log. */
+  /** The verifier's whole log. */
   declare readonly verifierLog?: string;
 
   constructor(
@@ -98,23 +99,28 @@ export class EbpfLoadError extends EbpfError {
   }
 }
 
-/** Who holds a hook. Without CAP_SYS_ADMIN the kernel does not tell `name`, and of an XDP hook not `linkId` either. */
+/**
+ * The program that is attached to a hook. Reading `name`, and for an XDP hook `linkId`, needs CAP_SYS_ADMIN:
+ * they are absent without it.
+ */
 export interface Holder {
-  /** The kernel's number, which `replace` takes. */
+  /** The program's id, which the option `replace` takes. */
   programId: number;
-  /** Absent where a netlink attachment holds the hook, or the kernel does not tell. */
+  /** The id of its link. Absent for a netlink attachment, and if the kernel does not report it. */
   linkId?: number;
-  /** The program's, as the kernel keeps it: 15 characters. */
+  /** The program's name, of which the kernel keeps 15 characters. */
   name?: string;
 }
 
-/** An attachment could not be made, changed or removed. Nothing that was attached has been touched. */
+/** Thrown if an attachment cannot be made, changed or removed. What was attached before is unchanged. */
 export class EbpfAttachError extends EbpfError {
-  /** The interface, or what else was meant. */
+  /** The interface, function, path or other target of the attachment. */
   readonly target: string;
-  /** Every mode that was tried, with the code it gave; absent where that was one alone. */
+  /** Every XDP mode that was tried, with its error code. Absent if only one was tried. */
   declare readonly tried?: readonly TriedMode[];
-  /** Who has the hook: with EBUSY, EEXIST and `ERR_EBPF_REPLACED`, where the kernel tells. */
+  /**
+   * The program that holds the hook: with EBUSY, EEXIST and `ERR_EBPF_REPLACED`, if the kernel reports it.
+   */
   declare readonly holder?: Holder;
 
   constructor(
@@ -136,9 +142,9 @@ export class EbpfAttachError extends EbpfError {
   }
 }
 
-/** An operation on a map failed. An absent key is no error. */
+/** Thrown if an operation on a map fails. An absent key is not an error. */
 export class EbpfMapError extends EbpfError {
-  /** The map's name; of one that create() could not make, the name that it was to have. */
+  /** The map's name, or the name that was passed to create(). */
   readonly map: string;
 
   constructor(message: string, options: EbpfErrorOptions & { map: string }) {
@@ -151,9 +157,12 @@ export class EbpfMapError extends EbpfError {
   }
 }
 
-/** The kernel said EPERM or EACCES. `missing` names the capabilities that the process lacks for it; it may be empty. */
+/** Thrown if the kernel refuses an operation with EPERM or EACCES. */
 export class EbpfPermissionError extends EbpfError {
-  /** As `CAP_BPF`. Empty where no capability is what lacks: `hint` says what refused, as far as can be told. */
+  /**
+   * The capabilities that the operation needs and the process lacks, such as `CAP_BPF`. Empty if it lacks
+   * none: then `hint` says what refused the operation, as far as that can be found out.
+   */
   readonly missing: readonly string[];
 
   constructor(message: string, options: Partial<EbpfErrorOptions> & { missing: readonly string[] }) {
@@ -166,11 +175,13 @@ export class EbpfPermissionError extends EbpfError {
   }
 }
 
-/** This platform, kernel or build cannot do it. */
+/** Thrown if this platform, kernel or build does not support the operation. */
 export class EbpfNotSupportedError extends EbpfError {
-  /** What is not there, in a few words: `tcx`, `kprobe.multi`, `addon`. */
+  /** The missing feature, in a few words: `tcx`, `kprobe.multi`, `addon`. */
   readonly feature: string;
-  /** The oldest Linux that has it: `6.6`. Absent where that is not known, or a newer kernel alone does not bring it. */
+  /**
+   * The oldest Linux that has it: `6.6`. Absent if that is unknown, or if a newer kernel alone is not enough.
+   */
   declare readonly minKernel?: string;
 
   constructor(
@@ -187,11 +198,13 @@ export class EbpfNotSupportedError extends EbpfError {
   }
 }
 
-/** A handle was used after close(), or a program in a state that does not allow the call. */
+/**
+ * Thrown if a handle is used after close(), or the state of the object or process does not allow the call.
+ */
 export class EbpfStateError extends EbpfError {
   /**
-   * `closed`; `reading`, of a reader that readAsync() is at work on; `privileged`, of a process that dropPrivileges()
-   * left so.
+   * `closed`; `reading` for a reader whose readAsync() has not finished; `privileged` for a process that
+   * dropPrivileges() could not make unprivileged.
    */
   readonly state: string;
 
@@ -205,7 +218,7 @@ export class EbpfStateError extends EbpfError {
   }
 }
 
-/** What native code throws: native/base/errors.h. */
+/** An error that native code throws (native/base/errors.h). */
 export interface NativeFailure extends Error {
   code?: string;
   errno?: number;
@@ -217,10 +230,10 @@ export function isNativeFailure(error: unknown): error is NativeFailure {
   return error instanceof Error && typeof (error as Partial<NativeFailure>).operation === 'string';
 }
 
-// Two names share a number in a few places: the kernel's documentation uses these.
+// A few numbers have two names. These are the ones that the kernel's documentation uses.
 const { EAGAIN, EDEADLK, EOPNOTSUPP } = constants.errno;
 const ERRNO_NAMES = new Map<number, string>([
-  // The kernel's own, which libc does not know: an operation that a map type does not have.
+  // Internal to the kernel and unknown to libc: a map type does not have the operation.
   [524, 'ENOTSUPP'],
   ...Object.entries(constants.errno).map(([name, number]) => [number, name] as const),
   ...([
@@ -235,11 +248,11 @@ export function errnoName(errno: number): string {
   return ERRNO_NAMES.get(errno) ?? `E${errno}`;
 }
 
-/** A failure of native code, in the parts of which a public error is made. */
+/** The parts of a native failure, from which a public error is made. */
 export interface DescribedFailure {
-  /** The error's text, in lower case at its beginning. */
+  /** The message, with its first letter in lower case. */
   words: string;
-  /** What libbpf logged during the call. */
+  /** The lines that libbpf logged during the call. */
   log: readonly string[];
   /** The error's code, errno and system call, for the options of an EbpfError. */
   options: EbpfErrorOptions;
@@ -265,7 +278,10 @@ export function describeFailure(error: unknown, noun: string): DescribedFailure 
   };
 }
 
-/** `words` with the sentence that netlink gave, where it gave one: "native and generic XDP can't be active at the same time". */
+/**
+ * Adds the message that netlink gave, if any, to `words`: "native and generic XDP can't be active at the same
+ * time".
+ */
 export function withKernelWords(words: string, log: readonly string[]): string {
   const kernel = log.map((line) => /Kernel error message: (.*)/.exec(line)?.[1]).find(Boolean);
   return kernel ? `${words}: ${kernel}` : words;

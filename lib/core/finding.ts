@@ -1,13 +1,13 @@
-/** One rule that a file breaks. */
+/** A rule that an object file breaks. */
 export interface Finding {
-  /** A stable id in kebab case, such as `elf-machine`: docs/validation.md has them all. */
+  /** The rule's stable id in kebab case, such as `elf-machine`. docs/validation.md lists all. */
   rule: string;
-  /** An error keeps the object from loading or from being used; a warning does not. */
+  /** An error prevents the object from being loaded or used; a warning does not. */
   level: 'error' | 'warning';
-  /** The file, and where in it: section, program or map, instruction, source line. */
+  /** The file and the position in it: section, program or map, instruction, source line. */
   place: string;
-  /** What is wrong, for people. */
+  /** What is wrong, in a sentence for people. */
   message: string;
-  /** What to do about it, in a few words. */
+  /** How to fix it, in a few words. */
   remedy?: string;
 }

@@ -1,4 +1,4 @@
-/** The kernel's word for a map's type (`enum bpf_map_type`, in lower case). */
+/** A map type: the kernel's name (`enum bpf_map_type`), in lower case. */
 export type MapType =
   | 'hash'
   | 'array'
@@ -27,56 +27,59 @@ export type MapType =
   | 'arena'
   | (string & {});
 
-/** A map's shape: sizes in bytes. */
+/** A map's shape. Sizes are in bytes. */
 export interface MapSpec {
-  /** At most 15 letters, digits, `_` and `.`: what the kernel keeps. */
+  /** The map's name: at most 15 letters, digits, `_` and `.`. */
   name?: string;
-  /** Any that libbpf knows. */
+  /** A type name known to libbpf. */
   type: MapType;
-  /** 0 for a queue, a stack, a bloom filter and a ring buffer. */
+  /** Size of a key; 0 for a queue, a stack, a bloom filter and a ring buffer. */
   keySize: number;
-  /** Of one CPU. */
+  /** Size of a value; in a per-CPU map, of one CPU's value. */
   valueSize: number;
-  /** Of a ring buffer: its bytes. */
+  /** Maximum number of entries; for a ring buffer, its size in bytes. */
   maxEntries: number;
-  /** MapFlags. */
+  /** Bits of MapFlags. */
   flags?: number;
-  /** What a map of maps holds. */
+  /** The shape of the maps that a map of maps holds. */
   inner?: MapSpec;
 }
 
-/** A map's shape, and what the kernel says of it. */
+/** A map's shape, and its state in the kernel. */
 export interface MapInfo extends MapSpec {
-  /** The kernel's number for it, which BpfMap.fromId() takes. */
+  /** The map's id, which BpfMap.fromId() takes. */
   id: number;
-  /** Whether somebody froze it: no user space writes it any more. */
+  /** Whether the map is frozen: no process can write to it any more. */
   frozen: boolean;
-  /** What the kernel charges for it now. */
+  /** The memory that the kernel accounts to the map now, in bytes. */
   memoryBytes: number;
-  /** Whether the kernel knows the types of its keys and values. */
+  /** Whether the kernel has BTF types of its keys and values. */
   btf: boolean;
 }
 
-/** Bits of a map's `flags`, as linux/bpf.h has them. */
+/** Bits of a map's `flags` (linux/bpf.h). */
 export const MapFlags = {
-  /** Memory for an entry when it is inserted, not when the map is made. An lpm_trie and local storage take no other. */
+  /**
+   * Allocates an entry when it is inserted, not when the map is created. An lpm_trie and local storage
+   * require it.
+   */
   NO_PREALLOC: 1 << 0,
-  /** LRU hashes: a list for each CPU, not one for all; each evicts on its own. */
+  /** LRU hashes: one list per CPU instead of a common one. Each evicts on its own. */
   NO_COMMON_LRU: 1 << 1,
-  /** Memory on one NUMA node; create() names none, which is node 0. */
+  /** Allocates the map on one NUMA node; create() passes none, which means node 0. */
   NUMA_NODE: 1 << 2,
-  /** User space only reads. */
+  /** Processes can only read. */
   RDONLY: 1 << 3,
-  /** User space only writes. */
+  /** Processes can only write. */
   WRONLY: 1 << 4,
-  /** Programs only read (kernel 5.2). */
+  /** Programs can only read (kernel 5.2). */
   RDONLY_PROG: 1 << 7,
-  /** Programs only write (kernel 5.2). */
+  /** Programs can only write (kernel 5.2). */
   WRONLY_PROG: 1 << 8,
-  /** Socket storage: a connection that is accepted inherits the listener's. */
+  /** Socket storage: an accepted connection inherits the listener's. */
   CLONE: 1 << 9,
-  /** An array that memory() and a reader via `mmap` can map (kernel 5.5). */
+  /** An array that memory() and a reader via `mmap` can map into memory (kernel 5.5). */
   MMAPABLE: 1 << 10,
-  /** An array whose number of entries may differ from that of the map of maps' `inner` (kernel 5.10). */
+  /** An array that may have another number of entries than the `inner` of its map of maps (kernel 5.10). */
   INNER_MAP: 1 << 12,
 } as const;

@@ -1,4 +1,4 @@
-/** The few of `names` that look most like `wanted`: for messages. */
+/** Returns the names that are most similar to `wanted`, at most `most`, for hints. */
 export function nearest(wanted: string, names: readonly string[], most = 5): string[] {
   return names
     .map((name) => ({ name, distance: editDistance(wanted, name) }))
@@ -7,7 +7,7 @@ export function nearest(wanted: string, names: readonly string[], most = 5): str
     .map(({ name }) => name);
 }
 
-// Levenshtein's, one row at a time.
+// The Levenshtein distance, computed row by row.
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
@@ -23,7 +23,7 @@ function editDistance(a: string, b: string): number {
   return row.at(-1) ?? 0;
 }
 
-/** nearest() among the names of a whole kernel or program, of which most are no candidates. */
+/** nearest() for the many names of a kernel or a program: filters them first. */
 export function nearestOfMany(wanted: string, names: readonly string[], most = 5): string[] {
   const lower = wanted.toLowerCase();
   const alike = names.filter(

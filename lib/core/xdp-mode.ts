@@ -1,10 +1,12 @@
-/** `drv`: in the driver; `skb`: generic, in the stack, on any interface; `hw`: on the card. */
+/**
+ * `drv`: in the driver; `skb`: generic, in the network stack, on any interface; `hw`: on the network card.
+ */
 export type XdpMode = 'skb' | 'drv' | 'hw';
 
-/** A mode that was not taken, and the code that the kernel gave for it. */
+/** An XDP mode that failed, and the error code that it gave. */
 export interface TriedMode {
-  /** One of those that were asked for. */
+  /** The mode that was tried. */
   mode: XdpMode;
-  /** As EbpfError.code: EOPNOTSUPP where the driver has no XDP, for one. */
+  /** An EbpfError.code, such as EOPNOTSUPP if the driver has no XDP. */
   code: string;
 }
