@@ -24,15 +24,14 @@ export const hotKey = {
         const against = ratio(ours, theirs);
         const garbageBytes = garbage(way.work, median(ours), quick);
         rows.push({
-          ...{
-            case: NAME,
-            impl: 'node-ebpf',
-            via: way.via,
-            against: 'C lookup',
-            ns: median(ours),
-            ratio: against,
-          },
-          ...{ garbageBytes, rounds: ours.length },
+          case: NAME,
+          impl: 'node-ebpf',
+          via: way.via,
+          against: 'C lookup',
+          ns: median(ours),
+          ratio: against,
+          garbageBytes,
+          rounds: ours.length,
           budgets: [
             ...(budget ? held(budget, NAME, against.median) : []),
             ...(budget === 'slot' ? held('garbage', NAME, garbageBytes) : []),

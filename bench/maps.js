@@ -16,7 +16,11 @@ const CHUNK = 65_536;
  */
 export function filled({ type, maxEntries, words, mmapable = false }) {
   const map = BpfMap.create({
-    ...{ name: 'bench', type, keySize: 4, valueSize: 8 * words, maxEntries },
+    name: 'bench',
+    type,
+    keySize: 4,
+    valueSize: 8 * words,
+    maxEntries,
     flags: mmapable ? MMAPABLE : 0,
   });
   const isArray = type.endsWith('array');

@@ -26,13 +26,15 @@ export const million = {
       const grown = memory() - before;
       const against = ratio(ours, theirs);
       const row = {
-        ...{ case: NAME, impl: 'node-ebpf', via: 'batch', against: 'C batch', ns: median(ours) },
-        ...{
-          ratio: against,
-          garbageBytes: Math.max(0, Math.round(grown / reads)),
-          rounds: ours.length,
-          reads,
-        },
+        case: NAME,
+        impl: 'node-ebpf',
+        via: 'batch',
+        against: 'C batch',
+        ns: median(ours),
+        ratio: against,
+        garbageBytes: Math.max(0, Math.round(grown / reads)),
+        rounds: ours.length,
+        reads,
         budgets: [...held('batch', NAME, against.median), ...held('memory', NAME, grown < FLAT ? 0 : grown)],
       };
       say(row);

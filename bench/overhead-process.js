@@ -67,10 +67,7 @@ async function startServer() {
 }
 
 const SYSCALLS = ['sys_enter', 'sys_exit'];
-const NET = [
-  ...['net_dev_xmit', 'netif_receive_skb', 'kfree_skb'],
-  ...['tcp_retransmit_skb', 'inet_sock_set_state'],
-];
+const NET = ['net_dev_xmit', 'netif_receive_skb', 'kfree_skb', 'tcp_retransmit_skb', 'inet_sock_set_state'];
 
 /** Attaches the program, and those that do nothing in its place; a program that sees nothing of a work is left out of it. */
 const PROGRAMS = {
@@ -188,8 +185,13 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
   );
   const runs = RUNS[name] ?? 1;
   const row = {
-    ...{ program: name, via, nsPerEvent: runs * ns, emptyNsPerEvent: runs * emptyNs },
-    ...{ ns: median(withIt), ratio: ratio(withIt, without), rounds: ROUNDS },
+    program: name,
+    via,
+    nsPerEvent: runs * ns,
+    emptyNsPerEvent: runs * emptyNs,
+    ns: median(withIt),
+    ratio: ratio(withIt, without),
+    rounds: ROUNDS,
   };
   console.log(JSON.stringify(row));
 }

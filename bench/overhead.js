@@ -24,8 +24,17 @@ export const overhead = Object.entries(WORK).map(([work, name]) => ({
     )) {
       const share = Object.fromEntries(RATES.map((rate) => [rate, (100 * rate * nsPerEvent) / 1e9]));
       rows.push({
-        ...{ case: name, impl: program, via, against: 'without it', ns, ratio },
-        ...{ garbageBytes: null, rounds, nsPerEvent, emptyNsPerEvent, percentOfCpu: share },
+        case: name,
+        impl: program,
+        via,
+        against: 'without it',
+        ns,
+        ratio,
+        garbageBytes: null,
+        rounds,
+        nsPerEvent,
+        emptyNsPerEvent,
+        percentOfCpu: share,
         // Less than nothing was no measurement: it keeps no promise.
         budgets: held('overhead', name, nsPerEvent > 0 ? share[PROMISED] : Number.NaN),
       });

@@ -99,7 +99,9 @@ const bpftool = {
   async reader(map) {
     const read = () => {
       const output = execFileSync('bpftool', ['-j', 'map', 'dump', 'id', String(map.id)], {
-        ...{ encoding: 'utf8', maxBuffer: 2 ** 30, stdio: ['ignore', 'pipe', 'inherit'] },
+        encoding: 'utf8',
+        maxBuffer: 2 ** 30,
+        stdio: ['ignore', 'pipe', 'inherit'],
       });
       return JSON.parse(output).length;
     };
@@ -155,7 +157,8 @@ function commandPeer(impl, command) {
       const [via, total] = await next();
       agree(impl, Number(total), expected);
       return {
-        ...{ impl, via },
+        impl,
+        via,
         async run(loops) {
           child.stdin.write(`${loops}\n`);
           return Number((await next())[0]);

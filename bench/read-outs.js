@@ -56,15 +56,14 @@ async function readOut(name, shape, { quick, rounds, peers, say }) {
       others.forEach((other, i) => {
         const against = ratio(mine, theirs[i]);
         rows.push({
-          ...{
-            case: name,
-            impl: 'node-ebpf',
-            via,
-            against: `C ${other.via}`,
-            ns: median(mine),
-            ratio: against,
-          },
-          ...{ garbageBytes, rounds: mine.length },
+          case: name,
+          impl: 'node-ebpf',
+          via,
+          against: `C ${other.via}`,
+          ns: median(mine),
+          ratio: against,
+          garbageBytes,
+          rounds: mine.length,
           budgets: [
             ...budgetsOf(via, other.via, name, against.median, () => ratio(theirs[0], theirs[i]).median),
             ...(i === 0 ? held('garbage', name, garbageBytes) : []),
@@ -73,13 +72,15 @@ async function readOut(name, shape, { quick, rounds, peers, say }) {
         say(rows.at(-1));
         if (other === batch) return;
         rows.push({
-          ...{ case: name, impl: 'C', via: other.via, against: 'C batch', ns: median(theirs[i]) },
-          ...{
-            ratio: ratio(theirs[i], theirs[others.indexOf(batch)]),
-            garbageBytes: null,
-            rounds: mine.length,
-            budgets: [],
-          },
+          case: name,
+          impl: 'C',
+          via: other.via,
+          against: 'C batch',
+          ns: median(theirs[i]),
+          ratio: ratio(theirs[i], theirs[others.indexOf(batch)]),
+          garbageBytes: null,
+          rounds: mine.length,
+          budgets: [],
         });
       });
     }
@@ -89,8 +90,15 @@ async function readOut(name, shape, { quick, rounds, peers, say }) {
       const turns = quick ? 1 : PEER_ROUNDS;
       const [theirs, ours] = await takeTurns([contender, batch], turns);
       rows.push({
-        ...{ case: name, impl: contender.impl, via: contender.via, against: 'C batch', ns: median(theirs) },
-        ...{ ratio: ratio(theirs, ours), garbageBytes: null, rounds: theirs.length, budgets: [] },
+        case: name,
+        impl: contender.impl,
+        via: contender.via,
+        against: 'C batch',
+        ns: median(theirs),
+        ratio: ratio(theirs, ours),
+        garbageBytes: null,
+        rounds: theirs.length,
+        budgets: [],
       });
       say(rows.at(-1));
       contender.close?.();

@@ -27,13 +27,11 @@ export function line({ impl, via, against, ratio, garbageBytes, rounds, budgets 
 
 export function results(rows, quick) {
   return {
-    ...{
-      date: new Date().toISOString(),
-      quick,
-      node: process.version,
-      kernel: release(),
-      cpus: cpus().length,
-    },
+    date: new Date().toISOString(),
+    quick,
+    node: process.version,
+    kernel: release(),
+    cpus: cpus().length,
     rows: rows.map(({ ratio, ...row }) => ({
       ...row,
       ratioToC: row.against.startsWith('C ') ? ratio.median : null,
@@ -49,8 +47,12 @@ function table(heads, lines) {
 
 export function markdown(rows) {
   const measured = rows.map((row) => [
-    ...[row.case, row.impl, row.via, `${range(row.ratio)} × ${row.against}`],
-    ...[row.garbageBytes ?? '', row.rounds],
+    row.case,
+    row.impl,
+    row.via,
+    `${range(row.ratio)} × ${row.against}`,
+    row.garbageBytes ?? '',
+    row.rounds,
     worst(row.budgets) ?? '',
   ]);
   return [
@@ -67,7 +69,9 @@ function shares(rows) {
   const rates = Object.keys(programs[0].percentOfCpu);
   const heads = rates.map((rate) => `${Number(rate).toLocaleString('en')} events a second`);
   const lines = programs.map(({ case: name, impl, via, percentOfCpu }) => [
-    ...[impl, via, name.replace('overhead: ', '')],
+    impl,
+    via,
+    name.replace('overhead: ', ''),
     ...rates.map((rate) => `${digits(percentOfCpu[rate])} %`),
   ]);
   return [table(['program', 'via', 'work', ...heads], lines)];

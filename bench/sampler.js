@@ -69,14 +69,16 @@ export const sampler = {
       const against = spread(ratios);
       const unaccounted = Math.max(...ours.map((mine) => mine.unaccounted));
       const row = {
-        ...{ case: NAME, impl: 'node-ebpf', via: 'missed', against: 'C missed', ns: INTERVAL_US * 1000 },
-        ...{
-          ratio: against,
-          garbageBytes: null,
-          rounds,
-          missed: median(ours.map(rate)),
-          missedInC: median(theirs.map(rate)),
-        },
+        case: NAME,
+        impl: 'node-ebpf',
+        via: 'missed',
+        against: 'C missed',
+        ns: INTERVAL_US * 1000,
+        ratio: against,
+        garbageBytes: null,
+        rounds,
+        missed: median(ours.map(rate)),
+        missedInC: median(theirs.map(rate)),
         budgets: [...held('sampler', NAME, against.median), ...held('accounted', NAME, unaccounted)],
       };
       say(row);

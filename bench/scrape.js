@@ -22,7 +22,8 @@ function ours() {
   const metrics = new EbpfMetrics();
   metrics.addMap(map, {
     metrics: [{ name: 'series_total', help: 'Series', type: 'counter' }],
-    ...{ labels: { key: { at: 0, as: 'u32' } }, maxSeries: 2 * SERIES },
+    labels: { key: { at: 0, as: 'u32' } },
+    maxSeries: 2 * SERIES,
   });
   return { scrape: () => metrics.scrape(), close: () => [metrics, map].forEach((one) => void one.close()) };
 }
@@ -63,8 +64,15 @@ export const scrape = {
       for (let round = 0; round < rounds; round++) for (const turn of turns.reverse()) await turn();
       const more = median(times.mine.map((ns, i) => (ns - times.other[i]) / 1e6));
       const row = {
-        ...{ case: NAME, impl: 'node-ebpf', via: 'batch', against: 'prom-client', ns: median(times.mine) },
-        ...{ ratio: ratio(times.mine, times.other), garbageBytes: null, rounds, moreMs: more },
+        case: NAME,
+        impl: 'node-ebpf',
+        via: 'batch',
+        against: 'prom-client',
+        ns: median(times.mine),
+        ratio: ratio(times.mine, times.other),
+        garbageBytes: null,
+        rounds,
+        moreMs: more,
         budgets: held('scrape', NAME, more),
       };
       say(row);

@@ -45,8 +45,15 @@ export const startUp = {
       const over = spread(times[i + 1].map((time, round) => (time - bare[round]) / 1e6));
       const budget = BUDGET[via];
       const row = {
-        ...{ case: NAME, impl: 'node-ebpf', via, against: 'bare node', ns: median(times[i + 1]) },
-        ...{ ratio: ratio(times[i + 1], bare), garbageBytes: null, rounds, msOverBareNode: over },
+        case: NAME,
+        impl: 'node-ebpf',
+        via,
+        against: 'bare node',
+        ns: median(times[i + 1]),
+        ratio: ratio(times[i + 1], bare),
+        garbageBytes: null,
+        rounds,
+        msOverBareNode: over,
         budgets: budget ? held(budget, NAME, over.median) : [],
       };
       say(row);

@@ -16,8 +16,13 @@ export async function launchChromium(): Promise<Browser> {
     executablePath,
     // As root it has no sandbox, and what it asks of its maker's servers is nobody's business here.
     args: [
-      ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
-      ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
     ],
   });
 }

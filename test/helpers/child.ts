@@ -32,7 +32,10 @@ export function runModule(
   const [command = process.execPath, ...rest] = [
     ...(options.prefix ?? []),
     process.execPath,
-    ...[...(options.node ?? []), '--input-type=module', '-e', source],
+    ...(options.node ?? []),
+    '--input-type=module',
+    '-e',
+    source,
   ];
   const child = spawn(command, rest, { stdio: ['pipe', 'pipe', 'pipe'] });
   running.add(child);

@@ -28,7 +28,11 @@ export class Command<Line = unknown> {
   constructor([file = '', ...args]: readonly string[], environment: NodeJS.ProcessEnv = {}) {
     this.child = spawn(file, args, {
       env: {
-        ...{ ...process.env, TZ: 'UTC', TERM: 'xterm-256color', FORCE_COLOR: undefined, CI: undefined },
+        ...process.env,
+        TZ: 'UTC',
+        TERM: 'xterm-256color',
+        FORCE_COLOR: undefined,
+        CI: undefined,
         ...environment,
       },
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -107,8 +107,16 @@ export function compile(source: string, { license = GPL_LICENSE, flags = ['-g'] 
       `/usr/include/${MACHINE}-linux-gnu`,
     ];
     execFileSync('clang-14', [
-      ...['-target', 'bpf', '-mcpu=v2', '-O2', ...flags, ...include],
-      ...['-c', input, '-o', output],
+      '-target',
+      'bpf',
+      '-mcpu=v2',
+      '-O2',
+      ...flags,
+      ...include,
+      '-c',
+      input,
+      '-o',
+      output,
     ]);
     if (flags.includes('-g')) execFileSync('llvm-strip-14', ['-g', output]);
     const object = readFileSync(output);

@@ -9,8 +9,11 @@ const KEY_SIZE = 40;
 const VERSION = 37;
 const DIRECTION = 38;
 const SEEDS = [
-  ...[0x9e3779b97f4a7c15n, 0xbf58476d1ce4e5b9n, 0x94d049bb133111ebn],
-  ...[0xd6e8feb86659fd93n, 0xff51afd7ed558ccdn],
+  0x9e3779b97f4a7c15n,
+  0xbf58476d1ce4e5b9n,
+  0x94d049bb133111ebn,
+  0xd6e8feb86659fd93n,
+  0xff51afd7ed558ccdn,
 ];
 const LITTLE = endianness() === 'LE';
 

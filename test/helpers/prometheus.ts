@@ -39,7 +39,9 @@ export class Prometheus {
     const child = spawn(
       PROGRAM,
       [
-        ...[`--config.file=${config}`, `--storage.tsdb.path=${folder}/data`, '--log.format=json'],
+        `--config.file=${config}`,
+        `--storage.tsdb.path=${folder}/data`,
+        '--log.format=json',
         '--web.listen-address=127.0.0.1:0',
       ],
       { stdio: ['ignore', 'ignore', 'pipe'] },
@@ -73,7 +75,8 @@ export class Prometheus {
   async query(expression: string, time?: number): Promise<Sample[]> {
     const at = time === undefined ? {} : { time: `${time}` };
     const { result } = await this.ask<{ result: { metric: Metric; value: [number, string] }[] }>('query', {
-      ...{ query: expression, ...at },
+      query: expression,
+      ...at,
     });
     return result.map(({ metric, value: [, value] }) => ({ labels: metric, value: Number(value) }));
   }

@@ -20,7 +20,9 @@ afterEach(() => {
 function typedoc(...args: string[]): { status: number | null; output: string } {
   const out = ['--out', join(folder, 'api')];
   const { status, stdout, stderr } = spawnSync(process.execPath, [TYPEDOC, ...out, ...args], {
-    ...{ cwd: ROOT, encoding: 'utf8', env: { ...process.env, NO_COLOR: '1' } },
+    cwd: ROOT,
+    encoding: 'utf8',
+    env: { ...process.env, NO_COLOR: '1' },
   });
   return { status, output: stdout + stderr };
 }

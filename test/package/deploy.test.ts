@@ -85,7 +85,11 @@ const annotations = dashboard.annotations.list.flatMap(({ expr }) => expr ?? [])
 
 /** What Grafana puts in for its variables. */
 const VALUES: Readonly<Record<string, string>> = {
-  ...{ job: 'node-ebpf', instance: '.*', interface: '.*', __rate_interval: '1m', __range: '1h' },
+  job: 'node-ebpf',
+  instance: '.*',
+  interface: '.*',
+  __rate_interval: '1m',
+  __range: '1h',
 };
 const filledIn = (expression: string) =>
   expression.replaceAll(/\$(\w+)/g, (word, name: string) => VALUES[name] ?? word);
@@ -135,7 +139,9 @@ async function known(): Promise<Map<string, { labels: string[]; type: string }>>
   for (const { record } of recorded) {
     const [level = '', metric, operations, ...more] = record.split(':');
     expect([metric, operations, more.length], record).toEqual([
-      ...[expect.stringMatching(/^ebpf_/), expect.stringMatching(/^\w+$/), 0],
+      expect.stringMatching(/^ebpf_/),
+      expect.stringMatching(/^\w+$/),
+      0,
     ]);
     all.set(record, { labels: ['job', ...level.split('_')], type: 'recorded' });
   }
@@ -320,7 +326,8 @@ describe('the dashboard', () => {
   it('asks what Prometheus understands', () => {
     const file = join(folder(), 'dashboard.yml');
     const all = [...targets.map(({ expr }) => expr), ...annotations].map((expr, i) => ({
-      ...{ record: `panel:ebpf:${i}`, expr: filledIn(expr) },
+      record: `panel:ebpf:${i}`,
+      expr: filledIn(expr),
     }));
     writeFileSync(file, stringify({ groups: [{ name: 'dashboard', rules: all }] }));
     expect(passes('check', 'rules', file)).toContain(`${all.length} rules found`);
@@ -358,7 +365,9 @@ describe('the unit, the DaemonSet and the image', () => {
     expect(capabilities.drop).toEqual(['ALL']);
     expect(capabilities.add.map((name) => `CAP_${name}`).toSorted()).toEqual(given);
     expect({ runAsUser, allowPrivilegeEscalation, readOnlyRootFilesystem }).toEqual({
-      ...{ runAsUser: 0, allowPrivilegeEscalation: false, readOnlyRootFilesystem: true },
+      runAsUser: 0,
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
     });
     const yes = ['DynamicUser', 'NoNewPrivileges', 'ProtectKernelTunables', 'RestrictNamespaces'];
     for (const key of yes) expect(service.one('Service', key), key).toBe('yes');
@@ -398,7 +407,8 @@ describe('the unit, the DaemonSet and the image', () => {
     expect(JSON.parse(made)).toEqual({
       ...profile,
       syscalls: [
-        ...[allowed, { ...refused, names: ['perf_event_open', 'setns'] }],
+        allowed,
+        { ...refused, names: ['perf_event_open', 'setns'] },
         { names: ['bpf'], action: 'SCMP_ACT_ALLOW', includes: { caps: ['CAP_BPF'] } },
       ],
     });
@@ -480,7 +490,13 @@ describe('a Prometheus that runs with it', () => {
     const copy = prometheusFolder();
     const token = join(copy, 'node-ebpf.token');
     const serving = new Serving([
-      ...[world.iface, '--netns', netns.path, '--listen', '127.0.0.1:0', '--token-file', token],
+      world.iface,
+      '--netns',
+      netns.path,
+      '--listen',
+      '127.0.0.1:0',
+      '--token-file',
+      token,
     ]);
     const config = yaml<PrometheusConfig>('prometheus/prometheus.yml');
     config.global = { scrape_interval: '1s', evaluation_interval: '1s' };

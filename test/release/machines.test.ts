@@ -129,12 +129,13 @@ it.each([
   const cache = join(ROOT, '.cache', 'vm');
   const said = { out: '', err: '' };
   const status = await runInGuest({
-    ...{ kernel: kernelFolder('6.1', cache, 'arm64'), architecture: 'arm64', root, cache },
-    ...{
-      command: [`/bin/${engine}`, '/app/user.mjs'],
-      environment: { PATH: '/bin:/usr/bin' },
-      folder: '/app',
-    },
+    kernel: kernelFolder('6.1', cache, 'arm64'),
+    architecture: 'arm64',
+    root,
+    cache,
+    command: [`/bin/${engine}`, '/app/user.mjs'],
+    environment: { PATH: '/bin:/usr/bin' },
+    folder: '/app',
     seconds: 900,
     out: (bytes: Buffer) => {
       said.out += bytes.toString();

@@ -12,17 +12,22 @@ import { assertNothingLeft, type Snapshot, snapshotIds } from '../helpers/kernel
 
 const BENCH = fileURLToPath(new URL('../../scripts/bench', import.meta.url));
 const NAMES = [
-  ...['bench', 'sums', 'source', 'snapshot.rodata', 'percpu_array', 'array', 'hash', 'percpu_hash'],
-  ...[
-    'xdp',
-    'xdp_counter',
-    'tc',
-    'tc_ingress',
-    'tc_egress',
-    'net_dev_xmit',
-    'netif_receive_skb',
-    'kfree_skb',
-  ],
+  'bench',
+  'sums',
+  'source',
+  'snapshot.rodata',
+  'percpu_array',
+  'array',
+  'hash',
+  'percpu_hash',
+  'xdp',
+  'xdp_counter',
+  'tc',
+  'tc_ingress',
+  'tc_egress',
+  'net_dev_xmit',
+  'netif_receive_skb',
+  'kfree_skb',
 ];
 
 interface Row {
@@ -56,15 +61,35 @@ afterEach(async () => {
 test('npm run bench -- --quick measures, writes JSON and prints a table', async () => {
   const out = join(folder, 'latest.json');
   const { stdout } = await promisify(execFile)('bash', [
-    ...[BENCH, '--quick', '--alone', '--out', out, 'a:', 'e:', 'hot key', 'sampler', 'start'],
+    BENCH,
+    '--quick',
+    '--alone',
+    '--out',
+    out,
+    'a:',
+    'e:',
+    'hot key',
+    'sampler',
+    'start',
   ]);
   const { quick, rows } = JSON.parse(readFileSync(out, 'utf8')) as { quick: boolean; rows: Row[] };
   expect(quick).toBe(true);
   const ours = rows.filter(({ impl }) => impl === 'node-ebpf').map((row) => `${row.case[0]} ${row.via}`);
   expect([...new Set(ours)]).toEqual([
-    ...['a batch', 'a snapshot', 'a lookup', 'e batch', 'e snapshot', 'e lookup', 'e mmap'],
-    ...['o slot.read', 'o getInto', 'o get'],
-    ...['s addon load', 's import', 's import → first counter read', 's missed'],
+    'a batch',
+    'a snapshot',
+    'a lookup',
+    'e batch',
+    'e snapshot',
+    'e lookup',
+    'e mmap',
+    'o slot.read',
+    'o getInto',
+    'o get',
+    's addon load',
+    's import',
+    's import → first counter read',
+    's missed',
   ]);
   for (const row of rows) {
     expect(row.ns).toBeGreaterThan(0);

@@ -109,7 +109,11 @@ test.concurrent.each(['tcx', 'clsact'])(
   async (via) => {
     const { b } = netns.addVeth();
     const at = JSON.stringify({
-      ...{ iface: b.name, netns: netns.path, direction: 'ingress', via, removeQdisc: true },
+      iface: b.name,
+      netns: netns.path,
+      direction: 'ingress',
+      via,
+      removeQdisc: true,
     });
     const { programs, maps, links } = await repeat(
       'const loader = new ebpf.EbpfLoader();',

@@ -312,7 +312,8 @@ test(`after kill -9 at ${PINNED_KILLS} random moments with pins, recover() has w
       expect(
         byName(
           entries.map(({ handle, program, object }) => ({
-            ...{ name: handle, program: program.id },
+            name: handle,
+            program: program.id,
             maps: Object.values(object.maps).map(({ id }) => id),
           })),
         ),
@@ -342,7 +343,9 @@ test(`after kill -9 at ${PINNED_KILLS} random moments with pins, recover() has w
       await untilGone(said);
       await untilGone({ maps: whole.flatMap(({ maps }) => maps) });
       expect([xdpIds(b.name), tcxOf(netns, b, 'ingress'), filtersOf(netns, b.name, 'ingress')]).toEqual([
-        ...[[], [], []],
+        [],
+        [],
+        [],
       ]);
       rmSync(root, { recursive: true, force: true });
     }

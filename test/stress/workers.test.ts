@@ -30,8 +30,18 @@ afterAll(async () => {
 
 /** What a worker is doing, in the order of its cycle. It is terminated some moments after it said one of these. */
 const PHASES = [
-  ...['started', 'imported', 'loading', 'loaded', 'xdp link', 'xdp netlink', 'tcx', 'clsact', 'tracepoint'],
-  ...['reading', 'detaching', 'closing'],
+  'started',
+  'imported',
+  'loading',
+  'loaded',
+  'xdp link',
+  'xdp netlink',
+  'tcx',
+  'clsact',
+  'tracepoint',
+  'reading',
+  'detaching',
+  'closing',
 ] as const;
 
 /** Endless; `at` says a phase, `keep` an id that the kernel gave, into memory that outlives the worker. */

@@ -14,8 +14,17 @@ import type { Flow } from '../../lib/programs/flow.ts';
 
 function flow(sourcePort: number, packets: number, rest: Partial<Flow> = {}): Flow {
   return {
-    ...{ direction: 'ingress', protocol: 'tcp', source: '192.0.2.1', sourcePort, destination: '2001:db8::1' },
-    ...{ destinationPort: 443, packets, bytes: 100 * packets, firstNs: sourcePort, lastNs: 9, ...rest },
+    direction: 'ingress',
+    protocol: 'tcp',
+    source: '192.0.2.1',
+    sourcePort,
+    destination: '2001:db8::1',
+    destinationPort: 443,
+    packets,
+    bytes: 100 * packets,
+    firstNs: sourcePort,
+    lastNs: 9,
+    ...rest,
   };
 }
 

@@ -95,7 +95,8 @@ describe('a name', () => {
 
   it('of none is an error with those that there are', () => {
     expect(failure('flow')).toMatchObject({
-      ...{ code: 'ERR_EBPF_NO_MAP', hint: 'it has flows, packet_counters' },
+      code: 'ERR_EBPF_NO_MAP',
+      hint: 'it has flows, packet_counters',
       message: 'the kernel has no map "flow"',
     });
     expect(() => idOf('x', [])).toThrow('the kernel has no map "x"');
@@ -104,7 +105,11 @@ describe('a name', () => {
 
 test('fields are names and offsets', () => {
   expect(fieldList('packets, bytes,8,slots[3],ipv4.bytes')).toEqual([
-    ...['packets', 'bytes', 8, 'slots[3]', 'ipv4.bytes'],
+    'packets',
+    'bytes',
+    8,
+    'slots[3]',
+    'ipv4.bytes',
   ]);
   for (const text of ['', ',', 'a,,b', 'a,']) expect(() => fieldList(text)).toThrow('with commas');
 });
@@ -200,12 +205,18 @@ describe('MapMeter', () => {
 
 describe('the table of map watch', () => {
   const map: WatchedMap = {
-    ...{ id: 17, name: 'flows', type: 'hash' },
-    ...{ fields: ['packets', 'bytes'], perCpu: false },
+    id: 17,
+    name: 'flows',
+    type: 'hash',
+    fields: ['packets', 'bytes'],
+    perCpu: false,
   };
   const plain = new Writable(); // no terminal: no colours
   const row = (key: number, packets: number): MapRow => ({
-    ...{ key, values: [packets, packets * 100], rates: [packets / 10, packets * 10], changed: true },
+    key,
+    values: [packets, packets * 100],
+    rates: [packets / 10, packets * 10],
+    changed: true,
   });
   const draw = (rows: MapRow[], lines = 24, columns = 80, final = false) =>
     mapFrame(map, { time: new Date(0), elapsed: 3, rows }, final, { rows: lines, columns, stream: plain });

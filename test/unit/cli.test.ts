@@ -302,12 +302,18 @@ describe('arguments', () => {
   });
 
   it.each([
-    ...[[], ['top'], ['latency'], ['flows'], ['net'], ['inspect'], ['validate'], ['maps'], ['map']],
-    ...[
-      ['map', 'dump'],
-      ['map', 'get'],
-      ['map', 'watch'],
-    ],
+    [],
+    ['top'],
+    ['latency'],
+    ['flows'],
+    ['net'],
+    ['inspect'],
+    ['validate'],
+    ['maps'],
+    ['map'],
+    ['map', 'dump'],
+    ['map', 'get'],
+    ['map', 'watch'],
   ])('explains itself: %s %s --help', async (...command) => {
     const { status, stdout, stderr } = await run([...command, '--help']);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });

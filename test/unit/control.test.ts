@@ -26,7 +26,9 @@ function looping(rule: Partial<ControlRule>, options: object = {}) {
       },
     },
     rules: [{ name: 'rule', signal: 'a.x', cooldownMs: 0, ...rule }],
-    ...{ clock, dryRun: false, ...options },
+    clock,
+    dryRun: false,
+    ...options,
   });
   const feed = async (...values: (number | Error | undefined)[]) => {
     const verdicts: string[] = [];
@@ -64,7 +66,9 @@ describe('rules', () => {
   it('judge rates of counters, also of one that began again', async () => {
     const { feed, loop } = looping({ above: 100, rate: true });
     expect(await feed(1_000_000, 1_000_050, 1_000_200, 1_000_250, 70, 300)).toEqual([
-      ...['2000: raise', '3000: clear', '5000: raise'],
+      '2000: raise',
+      '3000: clear',
+      '5000: raise',
     ]);
     expect([...(loop.history('a.x', true)?.values ?? [])]).toEqual([50, 150, 50, 70, 230]);
   });
@@ -127,7 +131,9 @@ describe('actions', () => {
     expect(log).toEqual(['apply 2', 'lift']);
     await feed(0);
     expect(loop.decisions()[1]?.actions).toMatchObject([
-      ...[{ outcome: 'stays' }, { outcome: 'stays' }, { outcome: 'lifted' }],
+      { outcome: 'stays' },
+      { outcome: 'stays' },
+      { outcome: 'lifted' },
     ]);
   });
 });

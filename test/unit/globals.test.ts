@@ -5,7 +5,11 @@ import type { GlobalSpec } from '../../lib/object-file/inspect.ts';
 import { caught } from '../helpers/caught.ts';
 
 const spec = (kind: GlobalSpec['kind'], size: number, offset = 0): GlobalSpec => ({
-  ...{ name: 'value', section: '.data', offset, size, kind },
+  name: 'value',
+  section: '.data',
+  offset,
+  size,
+  kind,
 });
 const encode = (kind: GlobalSpec['kind'], size: number, value: number | bigint | boolean) =>
   encodeGlobals('object', [spec(kind, size)], { value })[0]?.bytes;

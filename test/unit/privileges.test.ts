@@ -27,8 +27,14 @@ it('names capabilities by the bits of the process', () => {
 describe('whatIsKept', () => {
   const status = (fields: Record<string, string> = {}) =>
     Object.entries({
-      ...{ Name: 'node', Uid: '7\t7\t7\t7', Gid: '8\t8\t8\t8', Groups: ' ' },
-      ...{ CapInh: '0000000000000000', CapPrm: '0000000000000000', CapEff: '0000000000000000', ...fields },
+      Name: 'node',
+      Uid: '7\t7\t7\t7',
+      Gid: '8\t8\t8\t8',
+      Groups: ' ',
+      CapInh: '0000000000000000',
+      CapPrm: '0000000000000000',
+      CapEff: '0000000000000000',
+      ...fields,
     })
       .map(([name, value]) => `${name}:\t${value}\n`)
       .join('');

@@ -27,17 +27,15 @@ function kernelSays(differing: Partial<NativeProbe>): void {
     programTypes: { xdp: 0 },
     mapTypes: { ringbuf: 0 },
     helpers: helpers.filter((_, index) => index % 2 === 0).map(() => 0),
-    ...{
-      jit: 0,
-      jitedBytes: 100,
-      tcx: 0,
-      xdpLink: 0,
-      batch: 0,
-      fentry: 0,
-      kprobe: 0,
-      token: EBADF,
-      runStats: 0,
-    },
+    jit: 0,
+    jitedBytes: 100,
+    tcx: 0,
+    xdpLink: 0,
+    batch: 0,
+    fentry: 0,
+    kprobe: 0,
+    token: EBADF,
+    runStats: 0,
     ...differing,
   });
 }
@@ -211,7 +209,8 @@ describe('mounts', () => {
 
   it('are unknown without proc', async () => {
     expect(await seen({ [MOUNTS]: fileFailure('ENOENT', MOUNTS) })).toMatchObject({
-      ...{ bpffs: 'unknown', tracefs: 'unknown' },
+      bpffs: 'unknown',
+      tracefs: 'unknown',
       remedies: {
         bpffs: expect.stringMatching(/^mount -t proc/),
         tracefs: expect.stringMatching(/^mount -t proc/),

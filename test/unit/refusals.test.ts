@@ -148,7 +148,9 @@ describe('dropPrivileges', () => {
       return;
     }
     expect(caught(() => dropPrivileges({ uid: 'www', gid: 'www' }))).toMatchObject({
-      ...{ name: 'EbpfError', code: 'EPERM', syscall: 'setresuid' },
+      name: 'EbpfError',
+      code: 'EPERM',
+      syscall: 'setresuid',
       message: 'drop privileges to www:www: setresuid: the kernel says EPERM',
     });
   });
@@ -304,7 +306,9 @@ describe('interfaces', () => {
     addon.interfaces = () => [eth];
     addon.xdpQuery = fails(ENODEV, 'netlink');
     expect(caught(() => xdpQuery({ iface: 'eth7' }))).toMatchObject({
-      ...{ name: 'EbpfAttachError', code: 'ENODEV', target: '7' },
+      name: 'EbpfAttachError',
+      code: 'ENODEV',
+      target: '7',
       message: expect.stringMatching(/^query XDP on ifindex 7: /),
     });
   });
@@ -442,7 +446,10 @@ describe('attaching by SEC()', () => {
 
   it('to a function that the kernel has not: with libbpf’s last word', () => {
     expect(failure('kprobe', ENOENT, ['libbpf: first', 'libbpf: no such'])).toMatchObject({
-      ...{ name: 'EbpfAttachError', code: 'ENOENT', target: 'do_exit', hint: 'no such' },
+      name: 'EbpfAttachError',
+      code: 'ENOENT',
+      target: 'do_exit',
+      hint: 'no such',
     });
   });
 
@@ -460,7 +467,9 @@ describe('attaching by SEC()', () => {
   ])('a kernel with %s', (_, files, feature) => {
     pretend({ files });
     expect(caught(() => probeKind('attach p', 'kprobe', false))).toMatchObject({
-      ...{ name: 'EbpfNotSupportedError', feature, hint: expect.any(String) },
+      name: 'EbpfNotSupportedError',
+      feature,
+      hint: expect.any(String),
     });
   });
 
@@ -567,7 +576,10 @@ describe('a dry run', () => {
 describe('what native code found', () => {
   it('is told even where it is no rule that is known', () => {
     expect(refusalFinding('a.o', { rule: 'elf-new', message: 'words', log: [] })).toMatchObject({
-      ...{ rule: 'elf-new', level: 'error', place: 'a.o', message: 'words' },
+      rule: 'elf-new',
+      level: 'error',
+      place: 'a.o',
+      message: 'words',
     });
   });
 

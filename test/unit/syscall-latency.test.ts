@@ -55,7 +55,8 @@ describe('percentile', () => {
   it('knows no bound in the first slot and in the last', () => {
     expect(histogram([0]).percentile(50)).toEqual({ ns: Math.SQRT2, errorFactor: Number.POSITIVE_INFINITY });
     expect(histogram([1e12]).percentile(50)).toEqual({
-      ...{ ns: 2 ** 35 * Math.SQRT2, errorFactor: Number.POSITIVE_INFINITY },
+      ns: 2 ** 35 * Math.SQRT2,
+      errorFactor: Number.POSITIVE_INFINITY,
     });
   });
 
@@ -70,7 +71,8 @@ describe('percentile', () => {
 
   test.each([0, -1, 100.1, Number.NaN])('refuses %s', (p) => {
     expect(caught(() => histogram([1]).percentile(p))).toMatchObject({
-      ...{ name: 'RangeError', message: `Expected a percentage above 0 and up to 100 but received ${p}` },
+      name: 'RangeError',
+      message: `Expected a percentage above 0 and up to 100 but received ${p}`,
     });
   });
 });

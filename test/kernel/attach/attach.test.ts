@@ -113,7 +113,9 @@ test('a kprobe by SEC(): it counts, or the kernel has no kprobes and the error s
   const program = object.program('probe');
   if (!KPROBES) {
     expect(caught(() => program.attach())).toMatchObject({
-      ...{ name: 'EbpfNotSupportedError', feature: 'kprobes', code: 'ERR_EBPF_NOT_SUPPORTED' },
+      name: 'EbpfNotSupportedError',
+      feature: 'kprobes',
+      code: 'ERR_EBPF_NOT_SUPPORTED',
       hint: expect.stringContaining('CONFIG_KPROBES'),
     });
     return;
@@ -235,7 +237,7 @@ const withTracefs = (body: string, bpffs?: Bpffs) =>
      const path = ${JSON.stringify(bpffs?.at('link') ?? '')};
      ${body}`,
     {
-      prefix: [...['unshare', '-m', 'sh', '-ec'], `${TRACEFS}; exec "$@"`, 'sh'],
+      prefix: ['unshare', '-m', 'sh', '-ec', `${TRACEFS}; exec "$@"`, 'sh'],
     },
   );
 
@@ -346,7 +348,10 @@ test('without CAP_PERFMON a tracepoint is refused, and the error names it', asyn
      catch ({ name, missing }) { console.log(name + ' ' + missing); }`,
     {
       prefix: [
-        ...['unshare', '-m', 'sh', '-ec'],
+        'unshare',
+        '-m',
+        'sh',
+        '-ec',
         `${TRACEFS}; exec setpriv --bounding-set=-perfmon,-sys_admin "$@"`,
         'sh',
       ],

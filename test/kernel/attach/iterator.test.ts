@@ -72,7 +72,10 @@ testWith('iter of map elements')('each element comes once, in more than one piec
   const iterator = program.openIterator({ map: walked });
   const [id] = linksOf([program.id]);
   expect(bpftool('link', 'show', 'id', `${id}`)).toMatchObject({
-    ...{ type: 'iter', prog_id: program.id, target_name: 'bpf_map_elem', map_id: walked.id },
+    type: 'iter',
+    prog_id: program.id,
+    target_name: 'bpf_map_elem',
+    map_id: walked.id,
   });
   const parts: Uint8Array[] = [];
   for await (const part of iterator) {
@@ -182,7 +185,9 @@ testWith('iter')('what cannot be iterated is refused, and nothing stays', async 
     code: 'ERR_EBPF_PROGRAM_TYPE',
   });
   expect(caught(() => traced.program('btf_enter').openIterator())).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'EINVAL', hint: expect.stringContaining('SEC("iter/…")') },
+    name: 'EbpfAttachError',
+    code: 'EINVAL',
+    hint: expect.stringContaining('SEC("iter/…")'),
   });
   expect(caught(() => object.program('each_task').openIterator({ map: 7 as never }))).toBeInstanceOf(
     TypeError,
@@ -195,10 +200,14 @@ testWith('iter of map elements')('a map that is missing or too narrow is refused
   const program = elements.program('each_element');
   const fds = open();
   expect(caught(() => program.openIterator())).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'EBADF', hint: expect.stringContaining('pass map') },
+    name: 'EbpfAttachError',
+    code: 'EBADF',
+    hint: expect.stringContaining('pass map'),
   });
   expect(caught(() => program.openIterator({ map: elements.map('narrow') }))).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'EACCES', hint: expect.stringContaining('reads more') },
+    name: 'EbpfAttachError',
+    code: 'EACCES',
+    hint: expect.stringContaining('reads more'),
   });
   expect(open()).toBe(fds);
 });

@@ -144,7 +144,9 @@ testWith('sk_lookup')('what is no network namespace, and other programs', async 
   const attach = (netns: unknown) => caught(() => program.attachNetns(netns as string));
   expect(attach('/no/such/namespace')).toMatchObject({ name: 'EbpfAttachError', code: 'ENOENT' });
   expect(attach('/proc/self/ns/mnt')).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'EINVAL', hint: expect.stringContaining('no network namespace') },
+    name: 'EbpfAttachError',
+    code: 'EINVAL',
+    hint: expect.stringContaining('no network namespace'),
   });
   expect(attach(100_000)).toMatchObject({
     name: 'EbpfAttachError',
@@ -155,7 +157,8 @@ testWith('sk_lookup')('what is no network namespace, and other programs', async 
     code: 'ERR_EBPF_PROGRAM_TYPE',
   });
   expect(caught(() => program.attach())).toMatchObject({
-    ...{ code: 'ERR_EBPF_NO_TARGET', hint: expect.stringContaining('attachNetns') },
+    code: 'ERR_EBPF_NO_TARGET',
+    hint: expect.stringContaining('attachNetns'),
   });
   expect(open()).toBe(fds);
 });
@@ -180,7 +183,9 @@ testWith('netfilter')('a netfilter hook sees the packets of its family, from att
   expect(count(NETFILTER, own) - from).toBe(40);
   // The priority is taken, there and nowhere else.
   expect(caught(() => program.attachNetfilter(hook))).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'EBUSY', hint: expect.stringContaining('priority') },
+    name: 'EbpfAttachError',
+    code: 'EBUSY',
+    hint: expect.stringContaining('priority'),
   });
   using beside = program.attachNetfilter({ ...hook, hooknum: 'local_out', priority: -127 });
   send(netns, 10);

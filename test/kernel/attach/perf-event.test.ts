@@ -210,11 +210,9 @@ if (whyNot('hardware counters') !== undefined) {
       expect(
         caught(() => object.program('on_sample').attachPerfEvent({ event, frequency: 99 })),
       ).toMatchObject({
-        ...{
-          name: 'EbpfNotSupportedError',
-          feature: 'hardware counters',
-          hint: expect.stringContaining('cpu-clock'),
-        },
+        name: 'EbpfNotSupportedError',
+        feature: 'hardware counters',
+        hint: expect.stringContaining('cpu-clock'),
       });
     }
     expect(fdCount(process.pid, OURS)).toBe(fds);
@@ -233,20 +231,24 @@ test('bad arguments, no such process or CPU, too high a frequency', async () => 
   for (const cpu of [-1, 1.5]) expect(attach({ cpu })).toBeInstanceOf(RangeError);
   for (const pid of [0, -1]) expect(attach({ pid })).toBeInstanceOf(RangeError);
   expect(attach({ cpu: 100_000 })).toMatchObject({
-    ...{ name: 'EbpfAttachError', hint: expect.stringContaining('is not online') },
+    name: 'EbpfAttachError',
+    hint: expect.stringContaining('is not online'),
   });
   const nobody = Number(readFileSync('/proc/sys/kernel/pid_max', 'latin1'));
   expect(attach({ pid: nobody })).toMatchObject({ name: 'EbpfAttachError', code: 'ESRCH' });
   const most = Number(readFileSync('/proc/sys/kernel/perf_event_max_sample_rate', 'latin1'));
   expect(attach({ frequency: most + 1 })).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'EINVAL', hint: `kernel.perf_event_max_sample_rate is ${most}` },
+    name: 'EbpfAttachError',
+    code: 'EINVAL',
+    hint: `kernel.perf_event_max_sample_rate is ${most}`,
   });
   using traced = await loadObject(testObject('traced'));
   expect(caught(() => traced.program('raw_enter').attachPerfEvent(CLOCK))).toMatchObject({
     code: 'ERR_EBPF_PROGRAM_TYPE',
   });
   expect(caught(() => program.attach())).toMatchObject({
-    ...{ code: 'ERR_EBPF_NO_TARGET', hint: expect.stringContaining('attachPerfEvent') },
+    code: 'ERR_EBPF_NO_TARGET',
+    hint: expect.stringContaining('attachPerfEvent'),
   });
   traced.close();
   expect(linksOf([program.id])).toEqual([]);

@@ -158,25 +158,32 @@ testWith('kprobes')('a function that is not there is answered with those that ar
   const program = object.program('on_kprobe');
   const fds = fdCount();
   expect(caught(() => program.attachKprobe('do_unlinkta'))).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'ERR_EBPF_NO_FUNCTION', target: 'do_unlinkta' },
+    name: 'EbpfAttachError',
+    code: 'ERR_EBPF_NO_FUNCTION',
+    target: 'do_unlinkta',
     hint: expect.stringContaining('do_unlinkat'),
   });
   expect(caught(() => program.attachKprobe(['node_ebpf_none', 'node_ebpf_neither']))).toMatchObject({
-    ...{ code: 'ERR_EBPF_NO_FUNCTION', target: 'node_ebpf_none, node_ebpf_neither' },
+    code: 'ERR_EBPF_NO_FUNCTION',
+    target: 'node_ebpf_none, node_ebpf_neither',
   });
   expect(caught(() => program.attachSyscall('unlinkta'))).toMatchObject({
-    ...{ code: 'ERR_EBPF_NO_FUNCTION', target: 'unlinkta' },
+    code: 'ERR_EBPF_NO_FUNCTION',
+    target: 'unlinkta',
     hint: expect.stringMatching(/\bunlinkat\b/),
   });
   // Within the function, and far outside of it.
   for (const offset of [2 ** 20]) {
     expect(caught(() => program.attachKprobe('do_unlinkat', { offset }))).toMatchObject({
-      ...{ name: 'EbpfAttachError', target: `do_unlinkat+0x${offset.toString(16)}` },
+      name: 'EbpfAttachError',
+      target: `do_unlinkat+0x${offset.toString(16)}`,
     });
   }
   // What kprobes themselves run through.
   expect(caught(() => program.attachKprobe('kprobe_dispatcher'))).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'EINVAL', hint: expect.stringContaining('from being probed') },
+    name: 'EbpfAttachError',
+    code: 'EINVAL',
+    hint: expect.stringContaining('from being probed'),
   });
   expect(linksOf([program.id])).toEqual([]);
   expect(fdCount()).toBe(fds);
@@ -203,7 +210,9 @@ testWith('kprobe.multi')('attachKprobeMulti() on functions by name', async () =>
   counts(again, 7, () => again.attachKprobeMulti(['do_unlinkat']), own);
   const fds = fdCount();
   expect(caught(() => program.attachKprobeMulti(['do_unlinkat', 'do_unlinkta']))).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'ERR_EBPF_NO_FUNCTION', target: 'do_unlinkta' },
+    name: 'EbpfAttachError',
+    code: 'ERR_EBPF_NO_FUNCTION',
+    target: 'do_unlinkta',
     hint: expect.stringContaining('do_unlinkat'),
   });
   expect(fdCount()).toBe(fds);
@@ -285,7 +294,9 @@ if (whyNot('kprobe.multi') !== undefined) {
     if (!kernelBefore('5.18')) {
       using own = await loadObject(path, { ...options, ...MULTI });
       expect(caught(() => own.program('on_multi').attachKprobeMulti(['do_unlinkat']))).toMatchObject({
-        ...{ name: 'EbpfNotSupportedError', feature: 'kprobe.multi', minKernel: '5.18' },
+        name: 'EbpfNotSupportedError',
+        feature: 'kprobe.multi',
+        minKernel: '5.18',
       });
     }
     expect(fdCount()).toBe(fds);
@@ -318,15 +329,14 @@ test('bad arguments, and programs of other types', async () => {
     caught(() => raw.attachKprobeMulti(['do_unlinkat'])),
   ]) {
     expect(refused).toMatchObject({
-      ...{
-        name: 'EbpfAttachError',
-        code: 'ERR_EBPF_PROGRAM_TYPE',
-        hint: expect.stringContaining('attachRawTracepoint'),
-      },
+      name: 'EbpfAttachError',
+      code: 'ERR_EBPF_PROGRAM_TYPE',
+      hint: expect.stringContaining('attachRawTracepoint'),
     });
   }
   expect(caught(() => program.attach())).toMatchObject({
-    ...{ code: 'ERR_EBPF_NO_TARGET', hint: expect.stringContaining('attachKprobe(fn)') },
+    code: 'ERR_EBPF_NO_TARGET',
+    hint: expect.stringContaining('attachKprobe(fn)'),
   });
   expect(fdCount()).toBe(fds);
 });

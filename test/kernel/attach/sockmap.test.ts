@@ -133,7 +133,8 @@ test('a map has one program of each kind, which stays', async () => {
   // Before 5.17 nobody can ask whether there is one.
   if (!kernelBefore('5.17')) {
     expect(caught(attach)).toMatchObject({
-      ...{ name: 'EbpfAttachError', code: expect.stringMatching(/EBUSY|EEXIST/) },
+      name: 'EbpfAttachError',
+      code: expect.stringMatching(/EBUSY|EEXIST/),
       hint: expect.stringContaining('detach it first'),
     });
   }
@@ -154,7 +155,9 @@ test('a program from a pin, and bad arguments', async () => {
   const map = object.map('sockets');
   const fds = fdCount(process.pid, /bpf/);
   expect(caught(() => pinned.attachSockmap(map))).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'ERR_EBPF_NO_TARGET', hint: expect.stringContaining('attachType') },
+    name: 'EbpfAttachError',
+    code: 'ERR_EBPF_NO_TARGET',
+    hint: expect.stringContaining('attachType'),
   });
   const link = pinned.attachSockmap(map, { attachType: 'sk_skb_stream_verdict' });
   expect(link.state()).toBe('attached');
@@ -163,16 +166,20 @@ test('a program from a pin, and bad arguments', async () => {
     name: 'EbpfAttachError',
   });
   expect(caught(() => pinned.attachSockmap(map, { attachType: 'nothing' }))).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'EINVAL' },
+    name: 'EbpfAttachError',
+    code: 'EINVAL',
   });
   expect(caught(() => object.program('on_msg').attachSockmap(object.map('passed')))).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'ERR_EBPF_MAP_TYPE' },
+    name: 'EbpfAttachError',
+    code: 'ERR_EBPF_MAP_TYPE',
   });
   expect(caught(() => object.program('on_sockops').attachSockmap(map))).toMatchObject({
-    ...{ code: 'ERR_EBPF_PROGRAM_TYPE', hint: expect.stringContaining('attachCgroup') },
+    code: 'ERR_EBPF_PROGRAM_TYPE',
+    hint: expect.stringContaining('attachCgroup'),
   });
   expect(caught(() => object.program('on_msg').attach())).toMatchObject({
-    ...{ code: 'ERR_EBPF_NO_TARGET', hint: expect.stringContaining('attachSockmap') },
+    code: 'ERR_EBPF_NO_TARGET',
+    hint: expect.stringContaining('attachSockmap'),
   });
   expect(fdCount(process.pid, /bpf/)).toBe(fds);
 });

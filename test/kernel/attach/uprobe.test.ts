@@ -298,11 +298,15 @@ test('what is not there is answered with what is', async () => {
   const probe = (binary: string, provider: string, name: string) =>
     caught(() => usdt.attachUsdt({ binary, provider, name, pid: process.pid }));
   expect(attach(probed.path, 'frist')).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'ERR_EBPF_NO_SYMBOL', target: 'frist' },
+    name: 'EbpfAttachError',
+    code: 'ERR_EBPF_NO_SYMBOL',
+    target: 'frist',
     hint: expect.stringMatching(/^there are .*first/),
   });
   expect(probe(probed.path, 'node_ebpf', 'trun')).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'ERR_EBPF_NO_USDT', target: 'node_ebpf:trun' },
+    name: 'EbpfAttachError',
+    code: 'ERR_EBPF_NO_USDT',
+    target: 'node_ebpf:trun',
     hint: 'there are node_ebpf:turn',
   });
   for (const refused of [attach(`${probed.path}x`, 'first'), probe('no-such-program', 'a', 'b')]) {
@@ -330,7 +334,8 @@ test('what is not there is answered with what is', async () => {
   // Since 5.15 the kernel finds the place of the file by itself, whenever the process maps it.
   if (noPid) {
     expect(probe(probed.path, 'node_ebpf', 'turn')).toMatchObject({
-      ...{ name: 'EbpfAttachError', code: 'ESRCH' },
+      name: 'EbpfAttachError',
+      code: 'ESRCH',
       hint: `process ${process.pid} has not mapped the file`,
     });
   }
@@ -352,7 +357,9 @@ test('of several functions of one name none is guessed: the error has their offs
   const program = object.program('on_uprobe');
   const error = caught(() => program.attachUprobe({ binary, symbol: 'same' }));
   expect(error).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'ERR_EBPF_AMBIGUOUS', target: 'same' },
+    name: 'EbpfAttachError',
+    code: 'ERR_EBPF_AMBIGUOUS',
+    target: 'same',
     hint: expect.stringMatching(/ 0x[0-9a-f]+, 0x[0-9a-f]+$/),
   });
   const offsets = (error as EbpfAttachError).hint?.match(/0x[0-9a-f]+/g) ?? [];
@@ -388,7 +395,8 @@ test('bad arguments, other programs, closed ones', async () => {
   expect(caught(() => program.attachUsdt({ binary, provider: '', name: 'turn' }))).toBeInstanceOf(TypeError);
   using opened = BpfProgram.fromId(program.id);
   expect(caught(() => opened.attachUsdt({ binary, provider: 'node_ebpf', name: 'turn' }))).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'ERR_EBPF_NO_OBJECT' },
+    name: 'EbpfAttachError',
+    code: 'ERR_EBPF_NO_OBJECT',
   });
   opened.close();
   expect(caught(() => opened.attachUprobe({ binary, symbol: 'first' }))).toMatchObject({

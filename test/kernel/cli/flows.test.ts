@@ -103,7 +103,10 @@ it('prints JSON lines: classes, flows and rates of exactly what was sent', async
   cli.child.kill('SIGTERM');
   expect(await cli.ended).toMatchObject({ status: 0, stderr: '' });
   expect(cli.objects.at(-1)).toMatchObject({
-    ...{ interface: veth.b.name, direction: 'both', flowCount: 4, evicted: 0 },
+    interface: veth.b.name,
+    direction: 'both',
+    flowCount: 4,
+    evicted: 0,
     classes: {
       echo: { ingress: tally(UDP, 700), egress: tally(UDP, 50) },
       web: { ingress: tally(TCP, 300), egress: NOTHING },

@@ -68,7 +68,9 @@ const environment = { ...process.env, NO_COLOR: '1', TZ: 'UTC', TERM: 'xterm-256
 function cli(args: readonly string[], prefix: readonly string[] = []): Ended {
   const [command = '', ...rest] = [...prefix, process.execPath, CLI, ...args];
   const { status, stdout, stderr } = spawnSync(command, rest, {
-    ...{ encoding: 'utf8', env: environment, maxBuffer: 2 ** 26 },
+    encoding: 'utf8',
+    env: environment,
+    maxBuffer: 2 ** 26,
   });
   return { status, stdout, stderr };
 }
@@ -139,8 +141,13 @@ describe('maps', () => {
     const shown = ours.map((id) => bpftool<Shown>('map', 'show', 'id', String(id)));
     expect(maps.filter(({ id }) => ours.includes(id))).toMatchObject(
       shown.map((map) => ({
-        ...{ id: map.id, type: map.type, name: map.name, maxEntries: map.max_entries },
-        ...{ keySize: map.bytes_key, valueSize: map.bytes_value, memoryBytes: map.bytes_memlock },
+        id: map.id,
+        type: map.type,
+        name: map.name,
+        maxEntries: map.max_entries,
+        keySize: map.bytes_key,
+        valueSize: map.bytes_value,
+        memoryBytes: map.bytes_memlock,
       })),
     );
     const [head, ...rows] = lines('maps');
@@ -201,7 +208,9 @@ describe('a map is named', () => {
     expect(ended).toMatchObject({ status: 0, stderr: '' });
     expect(ended.stdout).toMatch(/: 05:06:07:08\n$/);
     expect(cli(['map', 'get', bpffs.at('counters'), '3'], prefix)).toEqual({
-      ...{ status: 0, stderr: '', stdout: '3: 0=0 8=0\n' },
+      status: 0,
+      stderr: '',
+      stdout: '3: 0=0 8=0\n',
     });
   });
 
@@ -229,7 +238,11 @@ describe('map dump', () => {
 
   it('shows the bytes of what has no BTF', () => {
     const trie = create({
-      ...{ name: TRIE, type: 'lpm_trie', keySize: 8, valueSize: 3, maxEntries: 8 },
+      name: TRIE,
+      type: 'lpm_trie',
+      keySize: 8,
+      valueSize: 3,
+      maxEntries: 8,
       flags: MapFlags.NO_PREALLOC,
     });
     trie.set(Uint8Array.of(24, 0, 0, 0, 10, 1, 2, 0), Uint8Array.of(1, 2, 3));
@@ -281,7 +294,8 @@ describe('map dump', () => {
     const ran = rows.filter(({ values }) => values?.runs !== 0);
     expect(ran.map(({ key, cpu, values }) => ({ key, cpu, values }))).toEqual(
       [0, 1, 2].map((row) => ({
-        ...{ key: row, cpu: ran[0]?.cpu },
+        key: row,
+        cpu: ran[0]?.cpu,
         values: { cpu: ran[0]?.cpu, row, runs: 3 },
       })),
     );
@@ -341,7 +355,9 @@ describe('map get', () => {
 
   it('fails with status 1 where the key is not there', () => {
     expect(cli(['map', 'get', String(counters.id), '4'])).toEqual({
-      ...{ status: 1, stderr: '', stdout: 'packet_counters has no key 4\n' },
+      status: 1,
+      stderr: '',
+      stdout: 'packet_counters has no key 4\n',
     });
     const { status, stdout } = cli(['map', 'get', String(counters.id), '4', '--json']);
     expect({ status, told: JSON.parse(stdout) }).toEqual({ status: 1, told: { key: 4, value: null } });

@@ -16,8 +16,16 @@ interface Line {
 }
 
 const NAMES = [
-  ...['net_dev_xmit', 'netif_receive_skb', 'kfree_skb', 'tcp_retransmit_skb', 'inet_sock_set_state'],
-  ...['net_dev_stats', 'drops', 'tcp_states', 'net_counters', 'tracepoint_net.rodata'],
+  'net_dev_xmit',
+  'netif_receive_skb',
+  'kfree_skb',
+  'tcp_retransmit_skb',
+  'inet_sock_set_state',
+  'net_dev_stats',
+  'drops',
+  'tcp_states',
+  'net_counters',
+  'tracepoint_net.rodata',
 ];
 const BATCH = [{ frame: frames.udp4(frames.bytes(200)), count: 250 }];
 const SENT = { packets: 250, bytes: 250 * frames.udp4(frames.bytes(200)).length };
@@ -132,8 +140,15 @@ describe('net', () => {
     expect((await json.ended).status).toBe(1);
     expect(JSON.parse(json.stderr)).toMatchObject({ error: { name: 'EbpfAttachError', code: 'ENOENT' } });
     const nobody = new Running([
-      ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all'],
-      ...[process.execPath, CLI, 'net', '--json'],
+      'setpriv',
+      '--reuid=65534',
+      '--regid=65534',
+      '--clear-groups',
+      '--inh-caps=-all',
+      process.execPath,
+      CLI,
+      'net',
+      '--json',
     ]);
     expect((await nobody.ended).status).toBe(1);
     expect(JSON.parse(nobody.stderr)).toMatchObject({ error: { name: 'EbpfPermissionError' } });

@@ -60,7 +60,9 @@ function run(commands: readonly string[], preparation = '') {
       cwd: folder,
       encoding: 'utf8',
       env: {
-        ...{ ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined },
+        ...process.env,
+        NO_COLOR: '1',
+        FORCE_COLOR: undefined,
         PATH: `${folder}/bin:${process.env.PATH}`,
         // Where libbpf-dev would put them, and asm/types.h, which Debian keeps in a folder of the architecture's.
         C_INCLUDE_PATH: `${ROOT}.cache/libbpf/headers:${ARCHITECTURE_S}`,

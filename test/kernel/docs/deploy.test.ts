@@ -47,8 +47,14 @@ function likeTheUnit(capabilities = unit().words('Service', 'AmbientCapabilities
   return [
     ...world.inside,
     ...MEMLOCK,
-    ...['setpriv', `--reuid=${DYNAMIC_USER}`, `--regid=${DYNAMIC_USER}`, '--clear-groups', '--no-new-privs'],
-    ...[`--bounding-set=${set}`, `--inh-caps=${set}`, `--ambient-caps=${set}`],
+    'setpriv',
+    `--reuid=${DYNAMIC_USER}`,
+    `--regid=${DYNAMIC_USER}`,
+    '--clear-groups',
+    '--no-new-privs',
+    `--bounding-set=${set}`,
+    `--inh-caps=${set}`,
+    `--ambient-caps=${set}`,
   ];
 }
 
@@ -58,7 +64,11 @@ function likeTheContainer(): string[] {
   return [
     ...world.inside,
     ...MEMLOCK,
-    ...['setpriv', '--clear-groups', '--no-new-privs', `--bounding-set=${listed(add)}`, '--inh-caps=-all'],
+    'setpriv',
+    '--clear-groups',
+    '--no-new-privs',
+    `--bounding-set=${listed(add)}`,
+    '--inh-caps=-all',
   ];
 }
 
@@ -90,7 +100,9 @@ describe('the systemd unit', () => {
     });
     const { Uid, Groups, CapEff, CapPrm, CapBnd, NoNewPrivs } = statusOf(serving);
     expect({ Uid, Groups, NoNewPrivs }).toEqual({
-      ...{ Uid: Array(4).fill(DYNAMIC_USER).join('\t'), Groups: '', NoNewPrivs: '1' },
+      Uid: Array(4).fill(DYNAMIC_USER).join('\t'),
+      Groups: '',
+      NoNewPrivs: '1',
     });
     expect([CapPrm, CapBnd]).toEqual([CapEff, CapEff]);
     expect(CapEff?.replaceAll('0', '')).not.toBe('');
@@ -150,8 +162,18 @@ describe('the systemd unit', () => {
     const [, , ...args] = unit().command();
     // LeakSanitizer needs the ptrace that strace has, and coverage is written to a file.
     const strace = [
-      ...['env', '-u', 'NODE_V8_COVERAGE', 'ASAN_OPTIONS=detect_leaks=0'],
-      ...['strace', '-f', '-qq', '-s', '500', '-o', trace, '-e'],
+      'env',
+      '-u',
+      'NODE_V8_COVERAGE',
+      'ASAN_OPTIONS=detect_leaks=0',
+      'strace',
+      '-f',
+      '-qq',
+      '-s',
+      '500',
+      '-o',
+      trace,
+      '-e',
       'trace=execve,socket,open,openat,mkdir,mkdirat,unlink,unlinkat,perf_event_open,setns',
     ];
     const serving = new Serving(args, [...strace, ...likeTheUnit()]);
@@ -206,7 +228,7 @@ describe('the DaemonSet', () => {
 
 describe('promtool', () => {
   it('has nothing against the metrics of serve but the two promised names', async () => {
-    const serving = new Serving([...[world.iface, '--netns', world.netns.path, '--listen', '127.0.0.1:0']]);
+    const serving = new Serving([world.iface, '--netns', world.netns.path, '--listen', '127.0.0.1:0']);
     await serving.url();
     await world.send(100);
     const text = await (await serving.get('metrics')).text();
@@ -232,8 +254,13 @@ describe('promtool', () => {
     }
     expect([...seen]).toEqual(
       expect.arrayContaining([
-        ...['ebpf_packets_total', 'ebpf_net_bytes_total', 'ebpf_flow_bytes_total', 'ebpf_health'],
-        ...['ebpf_syscall_latency_seconds', 'ebpf_poll_duration_seconds', 'ebpf_programs_attached'],
+        'ebpf_packets_total',
+        'ebpf_net_bytes_total',
+        'ebpf_flow_bytes_total',
+        'ebpf_health',
+        'ebpf_syscall_latency_seconds',
+        'ebpf_poll_duration_seconds',
+        'ebpf_programs_attached',
       ]),
     );
     expect(await serving.end()).toBe(0);

@@ -52,8 +52,17 @@ function run({ code }: Block): { status: number | null; lines: string[]; stderr:
   const { status, stdout, stderr } = spawnSync(
     'ip',
     [
-      ...['netns', 'exec', netns.name, 'unshare', '--mount', 'sh', '-c', mounted, 'sh'],
-      ...[process.execPath, 'example.mjs'],
+      'netns',
+      'exec',
+      netns.name,
+      'unshare',
+      '--mount',
+      'sh',
+      '-c',
+      mounted,
+      'sh',
+      process.execPath,
+      'example.mjs',
     ],
     { cwd: folder, encoding: 'utf8', env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined } },
   );

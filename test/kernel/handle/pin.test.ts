@@ -197,10 +197,16 @@ test('by id and in lists, maps, programs and links are those that bpftool has', 
     expect.objectContaining({ id: map().id, type: 'percpu_array', btf: true }),
   );
   expect(BpfProgram.list()).toContainEqual({
-    ...{ id: program().id, name: 'xdp_counter', type: 'xdp', tag: program().tag },
+    id: program().id,
+    name: 'xdp_counter',
+    type: 'xdp',
+    tag: program().tag,
   });
   expect(BpfLink.list()).toContainEqual({
-    ...{ id: link.id, kind: 'xdp', programId: program().id, target: `ifindex ${link.ifindex}` },
+    id: link.id,
+    kind: 'xdp',
+    programId: program().id,
+    target: `ifindex ${link.ifindex}`,
   });
   // Not ours to detach: the handle alone goes.
   link2.close();

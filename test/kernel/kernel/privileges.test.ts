@@ -122,10 +122,7 @@ describe('from exactly CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN', () => {
       const report = await ebpf.validate(${JSON.stringify(testObject('pass'))}, { dryRun: true });
       if (!report.ok) throw new Error(JSON.stringify(report.findings));
       traced.close(); tc.close()`;
-    const child = [
-      ...['nsenter', `--net=${ns.path}`],
-      ...['setpriv', '--bounding-set=-all,+bpf,+perfmon,+net_admin'],
-    ];
+    const child = ['nsenter', `--net=${ns.path}`, 'setpriv', '--bounding-set=-all,+bpf,+perfmon,+net_admin'];
     expect(await failureUnder(child, body)).toEqual({});
   });
 

@@ -96,8 +96,13 @@ describe('with every capability', () => {
     const since = (wantedMajor: number, wantedMinor: number): Tri =>
       major > wantedMajor || (major === wantedMajor && minor >= wantedMinor) ? 'yes' : 'no';
     expect(support.features).toMatchObject({
-      ...{ tcx: since(6, 6), xdpLink: since(5, 9), batch: since(5, 6), ringbuf: since(5, 8) },
-      ...{ snapshot: since(5, 19), token: since(6, 9), runStats: since(5, 8) },
+      tcx: since(6, 6),
+      xdpLink: since(5, 9),
+      batch: since(5, 6),
+      ringbuf: since(5, 8),
+      snapshot: since(5, 19),
+      token: since(6, 9),
+      runStats: since(5, 8),
     });
   });
 
@@ -202,7 +207,8 @@ test('bpffs and tracefs are there when they are mounted', async () => {
       'sh',
     ]);
   expect(await mounting('')).toMatchObject({
-    ...{ bpffs: 'no', tracefs: 'no' },
+    bpffs: 'no',
+    tracefs: 'no',
     remedies: {
       bpffs: 'mount -t bpf bpf /sys/fs/bpf',
       tracefs: 'mount -t tracefs tracefs /sys/kernel/tracing',

@@ -241,7 +241,9 @@ test('of two processes that attach at once, one wins 50 times, and the other is 
     expect(said.filter(({ won }) => won !== undefined)).toHaveLength(1);
     expect(xdpOf(netns, veth.b.name).programId).toBe(ids[winner]);
     expect(loser).toMatchObject({
-      ...{ name: 'EbpfAttachError', code: 'EBUSY', holder: { programId: ids[winner], name: 'pass' } },
+      name: 'EbpfAttachError',
+      code: 'EBUSY',
+      holder: { programId: ids[winner], name: 'pass' },
     });
     wins[winner] = (wins[winner] ?? 0) + 1;
     tell(racers[winner], 'off');

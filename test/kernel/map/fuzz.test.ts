@@ -112,20 +112,21 @@ const typed = (error: unknown): boolean =>
   (error instanceof DOMException && error.name === 'AbortError');
 
 const METHODS = [
-  ...[
-    'get',
-    'getInto',
-    'set',
-    'delete',
-    'take',
-    'slot',
-    'setBatch',
-    'deleteBatch',
-    'keys',
-    'entries',
-    'info',
-  ],
-  ...['memory', 'pin', 'reader', 'batch'],
+  'get',
+  'getInto',
+  'set',
+  'delete',
+  'take',
+  'slot',
+  'setBatch',
+  'deleteBatch',
+  'keys',
+  'entries',
+  'info',
+  'memory',
+  'pin',
+  'reader',
+  'batch',
 ];
 
 describe(`${CALLS} calls with random arguments: a result or a typed error, and never a crash`, () => {
@@ -196,7 +197,10 @@ describe(`${CALLS} calls with random arguments: a result or a typed error, and n
           ? argument(random, 4)
           : {
               type: ['hash', 'array', 'percpu_hash', 'queue', 'arena', 'nothing', 5][random(7)],
-              ...{ keySize: member(), valueSize: member(), maxEntries: member(), name: 'fuzz' },
+              keySize: member(),
+              valueSize: member(),
+              maxEntries: member(),
+              name: 'fuzz',
               ...(random(2) ? { flags: [0, 1, 1024, 2 ** 31, -1, 'x'][random(6)] } : {}),
               ...(random(9) ? {} : { inner: argument(random, 4) }),
             };
@@ -258,7 +262,11 @@ describe('closed handles', () => {
   test('a map that is closed is never written into another by its number', () => {
     const inside: MapSpec = { name: 'fuzz', type: 'hash', keySize: 4, valueSize: 8, maxEntries: 2 };
     using outer = BpfMap.create({
-      ...{ name: 'fuzz', type: 'hash_of_maps', keySize: 4, valueSize: 4, maxEntries: 4 },
+      name: 'fuzz',
+      type: 'hash_of_maps',
+      keySize: 4,
+      valueSize: 4,
+      maxEntries: 4,
       inner: inside,
     });
     const gone = BpfMap.create(inside);

@@ -81,7 +81,10 @@ describe(`${OPERATIONS} random operations`, () => {
 
   test('bloom_filter', { timeout: 60_000 }, () => {
     using map = BpfMap.create({
-      ...{ name: 'kinds', type: 'bloom_filter', keySize: 0, valueSize: 8 },
+      name: 'kinds',
+      type: 'bloom_filter',
+      keySize: 0,
+      valueSize: 8,
       maxEntries: 4 * OPERATIONS,
     });
     const added: Uint8Array[] = [];
@@ -323,7 +326,11 @@ describe('what belongs to something else', () => {
     ['cgrp_storage', 'cgroup'],
   ] as const)('%s: a value for a descriptor', (type, kind) => {
     using map = BpfMap.create({
-      ...{ name: 'kinds', type, keySize: 4, valueSize: 20, maxEntries: 0 },
+      name: 'kinds',
+      type,
+      keySize: 4,
+      valueSize: 20,
+      maxEntries: 0,
       flags: MapFlags.NO_PREALLOC,
     });
     expect(map.info()).toMatchObject({ type, valueSize: 20, maxEntries: 0, btf: true });
@@ -351,7 +358,11 @@ describe('what belongs to something else', () => {
 
   test('task_storage: a key that is no process', () => {
     using map = BpfMap.create({
-      ...{ name: 'kinds', type: 'task_storage', keySize: 4, valueSize: 8, maxEntries: 0 },
+      name: 'kinds',
+      type: 'task_storage',
+      keySize: 4,
+      valueSize: 8,
+      maxEntries: 0,
       flags: MapFlags.NO_PREALLOC,
     });
     expect(codeOf(() => map.get(fds.file))).toBe('EBADF');

@@ -194,13 +194,23 @@ describe('every path, for fields that BTF names', () => {
 
 const SHAPES: MapSpec[] = [
   ...[1, 2, 4, 8, 24, 20, 100, 4096].map((valueSize) => ({
-    ...{ type: 'array', keySize: 4, valueSize, maxEntries: 7 },
+    type: 'array',
+    keySize: 4,
+    valueSize,
+    maxEntries: 7,
   })),
   ...[1, 4, 8, 24, 20, 1024].map((valueSize) => ({
-    ...{ type: 'array', keySize: 4, valueSize, maxEntries: 5, flags: MapFlags.MMAPABLE },
+    type: 'array',
+    keySize: 4,
+    valueSize,
+    maxEntries: 5,
+    flags: MapFlags.MMAPABLE,
   })),
   ...[1, 2, 4, 8, 12, 16, 1024, 4096].map((valueSize) => ({
-    ...{ type: 'percpu_array', keySize: 4, valueSize, maxEntries: 5 },
+    type: 'percpu_array',
+    keySize: 4,
+    valueSize,
+    maxEntries: 5,
   })),
   ...[1, 3, 4, 7, 8, 9, 20, 64].map((keySize) => ({ type: 'hash', keySize, valueSize: 16, maxEntries: 20 })),
   ...[1, 4, 8, 40, 1024].map((valueSize) => ({ type: 'hash', keySize: 8, valueSize, maxEntries: 20 })),
@@ -374,7 +384,11 @@ describe('frozen, mapped, and without BTF', () => {
 
   test('memory() of an arena, and of what has none', () => {
     using arena = BpfMap.create({
-      ...{ name: 'reader', type: 'arena', keySize: 0, valueSize: 0, maxEntries: 2 },
+      name: 'reader',
+      type: 'arena',
+      keySize: 0,
+      valueSize: 0,
+      maxEntries: 2,
       flags: MapFlags.MMAPABLE,
     });
     const memory = new Uint8Array(arena.memory());
@@ -384,7 +398,11 @@ describe('frozen, mapped, and without BTF', () => {
     using map = BpfMap.create({ name: 'reader', type: 'array', keySize: 4, valueSize: 8, maxEntries: 1 });
     expect(() => map.memory()).toThrow(EbpfMapError);
     using frozen = BpfMap.create({
-      ...{ name: 'reader', type: 'array', keySize: 4, valueSize: 8, maxEntries: 1 },
+      name: 'reader',
+      type: 'array',
+      keySize: 4,
+      valueSize: 8,
+      maxEntries: 1,
       flags: MapFlags.MMAPABLE,
     });
     frozen.freeze();

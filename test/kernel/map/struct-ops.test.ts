@@ -116,20 +116,21 @@ testWith('struct_ops')('two of one name, a map of another type, one from an id',
   const fds = fdCount(process.pid, /bpf/);
   const link = object.map('kept').attach();
   expect(caught(() => other.map('kept').attach())).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'EEXIST', hint: expect.stringContaining('same name') },
+    name: 'EbpfAttachError',
+    code: 'EEXIST',
+    hint: expect.stringContaining('same name'),
   });
   expect(link.state()).toBe('attached');
   link.close();
   expect(caught(() => object.map('started').attach())).toMatchObject({
-    ...{ name: 'EbpfAttachError', code: 'ERR_EBPF_MAP_TYPE' },
+    name: 'EbpfAttachError',
+    code: 'ERR_EBPF_MAP_TYPE',
   });
   using opened = BpfMap.fromId(object.map('kept').id);
   expect(caught(() => opened.attach())).toMatchObject({
-    ...{
-      name: 'EbpfAttachError',
-      code: 'EOPNOTSUPP',
-      hint: expect.stringContaining('process that loads it'),
-    },
+    name: 'EbpfAttachError',
+    code: 'EOPNOTSUPP',
+    hint: expect.stringContaining('process that loads it'),
   });
   opened.close();
   expect(fdCount(process.pid, /bpf/)).toBe(fds);

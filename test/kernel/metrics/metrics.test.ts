@@ -56,7 +56,9 @@ describe('bundled programs', () => {
   afterEach(() => world.close());
   const send = (count: number) =>
     sendFrames([{ frame: frames.udp4(frames.bytes(100)), count }], {
-      ...{ netns: world.netns, iface: world.veth.a.name, receiver: world.veth.b.name },
+      netns: world.netns,
+      iface: world.veth.a.name,
+      receiver: world.veth.b.name,
     });
   const BYTES = frames.udp4(frames.bytes(100)).length;
   const udp = () => `{interface="${world.iface}",protocol="udp"}`;
@@ -104,7 +106,9 @@ describe('bundled programs', () => {
     metrics.add(classifier);
     await send(50);
     await sendFrames([{ frame: frames.tcp4(frames.bytes(10)), count: 3 }], {
-      ...{ netns: world.netns, iface: world.veth.a.name, receiver: world.veth.b.name },
+      netns: world.netns,
+      iface: world.veth.a.name,
+      receiver: world.veth.b.name,
     });
     const samples = await scraped(metrics);
     const flows = classifier.flows(Number.POSITIVE_INFINITY);
@@ -221,7 +225,11 @@ describe('maps by declaration', () => {
     view.setUint32(56, 0, LITTLE); // read, on x86-64
     view.setUint32(60, 0xffff_fff0, LITTLE);
     using own = BpfMap.create({
-      ...{ name: 'declared', type: 'hash', keySize: key.length, valueSize: 8, maxEntries: 4 },
+      name: 'declared',
+      type: 'hash',
+      keySize: key.length,
+      valueSize: 8,
+      maxEntries: 4,
     });
     own.set(key, new Uint8Array(BigUint64Array.of(3n).buffer));
     using metrics = new EbpfMetrics();
@@ -246,8 +254,14 @@ describe('maps by declaration', () => {
     );
     expect(value).toBe(3);
     expect(found).toMatchObject({
-      ...{ byte: '200', half: '40000', long: '9223372036854775808', port: '443', four: '192.0.2.7' },
-      ...{ six: '2001:db8::1', comm: 'node', mine: '64 bytes' },
+      byte: '200',
+      half: '40000',
+      long: '9223372036854775808',
+      port: '443',
+      four: '192.0.2.7',
+      six: '2001:db8::1',
+      comm: 'node',
+      mine: '64 bytes',
     });
     if (process.arch === 'x64') expect(found.call).toBe('read');
     expect(found.unknown).toBe('4294967280');
@@ -262,7 +276,8 @@ describe('maps by declaration', () => {
     using metrics = new EbpfMetrics();
     for (const own of [first, second]) metrics.addMap(own, { metrics: [metric('test_total')], labels });
     expect(Object.fromEntries(named(await scraped(metrics), 'test_total'))).toEqual({
-      ...{ 'test_total{interface="lo",state="OPEN"}': 12, 'test_total{interface="lo",state="9"}': 1 },
+      'test_total{interface="lo",state="OPEN"}': 12,
+      'test_total{interface="lo",state="9"}': 1,
     });
   });
 
@@ -419,7 +434,8 @@ describe('examples', () => {
     try {
       const answer = await fetch(`${app.url}/metrics`);
       expect([answer.status, answer.headers.get('content-type')]).toEqual([
-        ...[200, 'text/plain; version=0.0.4; charset=utf-8'],
+        200,
+        'text/plain; version=0.0.4; charset=utf-8',
       ]);
       expect(samplesOf(await answer.text()).get('ebpf_health{component="ebpf_loader"}')).toBe(1);
       expect(await (await fetch(`${app.url}/health`)).json()).toMatchObject({ ebpf_loader: true });
@@ -435,7 +451,9 @@ describe('examples', () => {
       const answer = await fetch(`${app.url}/health`);
       expect(answer.status).toBe(503);
       expect(await answer.json()).toMatchObject({
-        ...{ ebpf_loader: false, status: 'unhealthy', message: expect.stringContaining('CAP_BPF') },
+        ebpf_loader: false,
+        status: 'unhealthy',
+        message: expect.stringContaining('CAP_BPF'),
       });
       const samples = samplesOf(await (await fetch(`${app.url}/metrics`)).text());
       expect(samples.get('ebpf_health{component="ebpf_loader"}')).toBe(0);

@@ -25,7 +25,8 @@ async function refused(given: LoadOptions): Promise<unknown> {
   const fds = fdCount();
   const error = await rejection(load(given));
   expect(caught(() => loadObjectSync(options, given))).toMatchObject({
-    ...{ name: (error as Error).name, message: (error as Error).message },
+    name: (error as Error).name,
+    message: (error as Error).message,
   });
   expect(fdCount()).toBe(fds);
   return error;
@@ -34,8 +35,16 @@ async function refused(given: LoadOptions): Promise<unknown> {
 test('globals: first values as the object has them, and as they are now', async () => {
   using object = await load();
   expect({ ...object.globals }).toEqual({
-    ...{ answer: 7, tiny: -1, wide: 1n, enabled: false, small: -300, balance: -5n, level: 2 },
-    ...{ port: 0, runs_seen: 0n, label: new Uint8Array([110, 111, 110, 101, 0, 0, 0, 0]) },
+    answer: 7,
+    tiny: -1,
+    wide: 1n,
+    enabled: false,
+    small: -300,
+    balance: -5n,
+    level: 2,
+    port: 0,
+    runs_seen: 0n,
+    label: new Uint8Array([110, 111, 110, 101, 0, 0, 0, 0]),
     limits: new Uint8Array([1, 0, 0, 0, 2, 0, 0, 0]),
   });
   expect(answer(object)).toBe(6);

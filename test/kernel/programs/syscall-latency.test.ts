@@ -23,19 +23,17 @@ import { until } from '../../helpers/until.ts';
 const LITTLE = endianness() === 'LE';
 const ALL = ['read', 'write', 'sendto', 'recvfrom', 'connect', 'accept', 'accept4'];
 const NAMES = [
-  ...[
-    'sys_enter',
-    'sys_exit',
-    'process_exit',
-    'process_exec',
-    'syscall_latency',
-    'started',
-    'lanes',
-    'lane_owners',
-    'lost',
-    'cgroups',
-    'syscall_.rodata',
-  ],
+  'sys_enter',
+  'sys_exit',
+  'process_exit',
+  'process_exec',
+  'syscall_latency',
+  'started',
+  'lanes',
+  'lane_owners',
+  'lost',
+  'cgroups',
+  'syscall_.rodata',
   ...ALL.flatMap((name) => [`enter_${name}`, `exit_${name}`]),
 ];
 const READ = { x64: 0, arm64: 63 }[process.arch as string] ?? -1;
@@ -147,7 +145,13 @@ const behaviours: readonly Behaviour[] = [
       caller.goOn();
       expect(await caller.ended()).toBe(0);
       expect(counts(sound(latency))).toEqual({
-        ...{ read: 1000, write: 777, sendto: 500, recvfrom: 500, connect: 100, accept: 67, accept4: 40 },
+        read: 1000,
+        write: 777,
+        sendto: 500,
+        recvfrom: 500,
+        connect: 100,
+        accept: 67,
+        accept4: 40,
       });
       expect(latency.lost()).toEqual(LOST_NONE);
       expect(startedThreads()).toBe(0);
@@ -514,7 +518,8 @@ describe('what cannot be leaves nothing', () => {
 
   it.skipIf(readdirSync('/sys/bus/event_source/devices').includes('kprobe'))('kprobes, here', async () => {
     expect(await rejection(SyscallLatency.attach({ via: 'kprobe' }))).toMatchObject({
-      ...{ name: 'EbpfNotSupportedError', feature: 'kprobes' },
+      name: 'EbpfNotSupportedError',
+      feature: 'kprobes',
     });
     expect([heldIds('prog'), heldIds('map')]).toEqual([[], []]);
   });

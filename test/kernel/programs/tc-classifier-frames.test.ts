@@ -171,10 +171,18 @@ test('the reference itself knows the plain cases', () => {
   const addresses4 = { source: '192.0.2.1', destination: '192.0.2.2' };
   const addresses6 = { source: '2001:db8::a', destination: '2001:db8::b' };
   expect(dissect(frames.udp4())).toEqual({
-    ...{ version: 4, protocol: 17, ...addresses4, sourcePort: 40_000, destinationPort: 7 },
+    version: 4,
+    protocol: 17,
+    ...addresses4,
+    sourcePort: 40_000,
+    destinationPort: 7,
   });
   expect(dissect(over6(Protocol.TCP, KINDS.slice(0, 4), frames.tcp(6)))).toEqual({
-    ...{ version: 6, protocol: 6, ...addresses6, sourcePort: 40_000, destinationPort: 80 },
+    version: 6,
+    protocol: 6,
+    ...addresses6,
+    sourcePort: 40_000,
+    destinationPort: 80,
   });
   const noPorts = { sourcePort: 0, destinationPort: 0 };
   expect(dissect(over4(17, frames.udp(4), { fragmentOffset: 8 }))).toMatchObject(noPorts);

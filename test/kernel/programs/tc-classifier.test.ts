@@ -61,7 +61,9 @@ const TRAFFIC: readonly (Batch & { readonly class: string })[] = [
   { class: 'other', count: 160, frame: frames.ethernet(EtherType.ARP, frames.arp()) },
   { class: 'other', count: 180, frame: frames.llc() },
   ...Array.from({ length: 11 }, (_, i) => ({
-    ...{ class: 'web', count: 10 + i, frame: over4(frames.tcp(4), { ihl: 5 + i }) },
+    class: 'web',
+    count: 10 + i,
+    frame: over4(frames.tcp(4), { ihl: 5 + i }),
   })),
   { class: 'web', count: 31, frame: over4(frames.tcp(4), { moreFragments: true }) },
   { class: 'other', count: 32, frame: over4(frames.tcp(4), { fragmentOffset: 1_480 }) },

@@ -24,8 +24,16 @@ import { until } from '../../helpers/until.ts';
 import { World } from '../../helpers/world.ts';
 
 const NAMES = [
-  ...['net_dev_xmit', 'netif_receive_skb', 'kfree_skb', 'tcp_retransmit_skb', 'inet_sock_set_state'],
-  ...['net_dev_stats', 'drops', 'tcp_states', 'net_counters', 'tracepoint_net.rodata'],
+  'net_dev_xmit',
+  'netif_receive_skb',
+  'kfree_skb',
+  'tcp_retransmit_skb',
+  'inet_sock_set_state',
+  'net_dev_stats',
+  'drops',
+  'tcp_states',
+  'net_counters',
+  'tracepoint_net.rodata',
 ];
 const ZERO: InterfaceTally = { rx: { packets: 0, bytes: 0 }, tx: { packets: 0, bytes: 0 } };
 
@@ -329,7 +337,11 @@ describe('drops', () => {
 test("the names of numbers are those of the kernel's BTF", async () => {
   const { names, values } = await native().kernelEnum('tcp_ca_state');
   expect(Object.fromEntries(names.map((name, index) => [name, values[index]]))).toMatchObject({
-    ...{ TCP_CA_Open: 0, TCP_CA_Disorder: 1, TCP_CA_CWR: 2, TCP_CA_Recovery: 3, TCP_CA_Loss: 4 },
+    TCP_CA_Open: 0,
+    TCP_CA_Disorder: 1,
+    TCP_CA_CWR: 2,
+    TCP_CA_Recovery: 3,
+    TCP_CA_Loss: 4,
   });
   expect(await native().kernelEnum('no_such_enum')).toEqual({ names: [], values: [] });
 });

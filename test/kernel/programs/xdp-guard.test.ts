@@ -186,11 +186,18 @@ it('a loop finds a flood, stops it while others’ traffic flows, and lifts that
     },
     rules: [
       {
-        ...{ name: 'flood', signal: 'guard.packets', rate: true, above: 1500, clearAt: 700 },
-        ...{ forMs: 200, cooldownMs: 1500, actions: [guardAgainst(guard, ['10.66.0.0/16'])] },
+        name: 'flood',
+        signal: 'guard.packets',
+        rate: true,
+        above: 1500,
+        clearAt: 700,
+        forMs: 200,
+        cooldownMs: 1500,
+        actions: [guardAgainst(guard, ['10.66.0.0/16'])],
       },
     ],
-    ...{ dryRun: false, intervalMs: 100 },
+    dryRun: false,
+    intervalMs: 100,
   });
   loop.start();
   const command = [...world.inside.slice(1), PYTHON, FLOOD, world.veth.a.name, world.veth.b.name];

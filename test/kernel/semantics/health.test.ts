@@ -214,7 +214,11 @@ rows('Health', [
     async check(world) {
       const { loader } = world;
       expect(loader.getStats()).toEqual({
-        ...{ programs: 0, attachments: 0, mapBytes: 0, errors: {}, attachErrors: [] },
+        programs: 0,
+        attachments: 0,
+        mapBytes: 0,
+        errors: {},
+        attachErrors: [],
       });
       await attached(world, 'XDP');
       await attached(world, 'TCX');

@@ -148,7 +148,7 @@ rows('Lifecycle', [
       await untilGone({ maps: maps.slice(0, 1) });
       expect(
         [...programs, ...maps.slice(1)].map((id, n) => (n < 2 ? programExists(id) : mapIds().has(id))),
-      ).toEqual([...[false, true, true]]);
+      ).toEqual([false, true, true]);
     },
   },
   {

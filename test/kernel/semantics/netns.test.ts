@@ -165,7 +165,8 @@ rows('Network namespaces', [
         [1_000_000, 'EBADF'],
       ] as const) {
         const refused = {
-          ...{ name: 'EbpfAttachError', code },
+          name: 'EbpfAttachError',
+          code,
           message: expect.stringContaining(String(netns)),
         };
         const at = { iface: 'lo', netns };

@@ -35,8 +35,11 @@ const KINDS = {
   TCX: { ...TC, attach: "attachTc(handle, { ...at, direction: 'ingress', via: 'tcx',", linked: true },
   clsact: { ...TC, attach: "attachTc(handle, { ...at, direction: 'ingress', via: 'clsact',", linked: false },
   'attach()': {
-    ...{ object: 'tracepoint', program: 'on_sys_enter', map: 'entered' },
-    ...{ attach: 'attach(handle, {', linked: true },
+    object: 'tracepoint',
+    program: 'on_sys_enter',
+    map: 'entered',
+    attach: 'attach(handle, {',
+    linked: true,
   },
 } satisfies Record<string, Kind>;
 type Name = keyof typeof KINDS;
@@ -292,7 +295,8 @@ rows('Recovery', [
         remount('ro');
         const pins = tree(root);
         expect(await rejection(loader.attachXdp(handle, { ...world.at, pin: true }))).toMatchObject({
-          ...{ name: 'EbpfError', code: 'EROFS' },
+          name: 'EbpfError',
+          code: 'EROFS',
           message: expect.stringContaining(`pin pass under ${root}`),
         });
         expect(await rejection(loader.unloadProgram(first))).toMatchObject({ code: 'EROFS' });
@@ -306,7 +310,8 @@ rows('Recovery', [
         const loader = world.makeLoader({ pinRoot: `${rootOf(world)}/` });
         const handle = await loader.loadProgram(testObject('pass'));
         expect(await rejection(loader.attachXdp(handle, { ...world.at, pin: true }))).toMatchObject({
-          ...{ name: 'EbpfError', code: expect.stringMatching(/^(EEXIST|ENOTDIR)$/) },
+          name: 'EbpfError',
+          code: expect.stringMatching(/^(EEXIST|ENOTDIR)$/),
         });
         expect(await rejection(loader.recover())).toMatchObject({ code: 'ENOTDIR' });
         expect(world.xdp()).toEqual({});

@@ -142,7 +142,9 @@ rows('TC', [
         using first = counter.attachTc({ ...world.ingress, via: 'clsact' });
         using second = counter.attachTc({ ...world.ingress, via: 'clsact' });
         expect(world.filters().map(({ priority }) => priority)).toEqual([
-          ...[32_768, second.priority, first.priority],
+          32_768,
+          second.priority,
+          first.priority,
         ]);
       },
     },

@@ -55,7 +55,9 @@ describe('node-ebpf serve', () => {
     expect(metrics.get(udp().replace('packets', 'packet_bytes'))).toBe(1234 * BYTES);
     expect(metrics.get('ebpf_health{component="ebpf_loader"}')).toBe(1);
     expect(await healthOf(serving)).toMatchObject({
-      ...{ code: 200, ebpf_loader: true, message: 'attached: 4 of 4 programs' },
+      code: 200,
+      ebpf_loader: true,
+      message: 'attached: 4 of 4 programs',
     });
     const end = new AbortController();
     let rates = 0;
@@ -317,7 +319,10 @@ describe('Observer', () => {
   const observer = (options: Partial<ObserverOptions> = {}) =>
     world.hold(
       new Observer({
-        ...{ interfaces: [world.iface], netns: world.netns.path, programs: ['packets', 'flows'], retryMs: 0 },
+        interfaces: [world.iface],
+        netns: world.netns.path,
+        programs: ['packets', 'flows'],
+        retryMs: 0,
         ...options,
       }),
     );
