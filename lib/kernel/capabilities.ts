@@ -58,7 +58,9 @@ export type Capability =
   | 'CAP_SETUID'
   | 'CAP_SYS_ADMIN';
 
-/** The names of the process's effective capabilities; a number for one that is newer than this list. */
+/**
+ * The process's effective capabilities, by name. One that is newer than this list is `CAP_` and its number.
+ */
 export function effectiveCapabilities(): string[] {
   const mask = BigInt(`0x${statusField('CapEff') ?? '0'}`);
   return Array.from({ length: 64 }, (_, bit) => bit)
@@ -67,8 +69,9 @@ export function effectiveCapabilities(): string[] {
 }
 
 /**
- * What of `needed` this process lacks. CAP_SYS_ADMIN stands in for CAP_BPF and CAP_PERFMON (capabilities(7)). In a user
- * namespace it lacks them all: bpf(2) asks for those of the initial one.
+ * The capabilities in `needed` that this process lacks. CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON
+ * (capabilities(7)). A process in a user namespace lacks them all: bpf(2) checks those of the initial
+ * namespace.
  */
 export function missingCapabilities(needed: readonly Capability[]): Capability[] {
   const effective = new Set(inUserNamespace() ? [] : effectiveCapabilities());
@@ -80,8 +83,8 @@ export function missingCapabilities(needed: readonly Capability[]): Capability[]
 }
 
 /**
- * What to do about an EPERM, from what the process lacks, and where it lacks nothing, from what the kernel says to a few
- * other questions. `unprivileged`: the kernel may be set to allow it without CAP_BPF.
+ * The hint for an EPERM: the missing capabilities, or, if none is missing, the cause that a few other queries
+ * of the kernel point to. `unprivileged`: a sysctl may allow the operation without CAP_BPF.
  */
 export function permissionHint(missing: readonly Capability[], { unprivileged = false } = {}): string {
   if (missing.length === 0) return refusalHint();
@@ -96,18 +99,18 @@ export function permissionHint(missing: readonly Capability[], { unprivileged = 
   return `${hint}: kernel.unprivileged_bpf_disabled is ${disabled}`;
 }
 
-// An EPERM for a process that has every capability. The first cause that shows is the one.
+// The hint for an EPERM that a process with every capability gets: the first cause that can be found.
 function refusalHint(): string {
   const { command, map } = native().refusals();
   const { EPERM } = constants.errno;
   if (command === EPERM) {
     return statusField('Seccomp') === '2'
       ? "a seccomp filter forbids bpf(2): allow it in the container's profile"
-      : 'something forbids bpf(2) before the kernel looks at the call: a seccomp filter or a security module';
+      : 'bpf(2) is refused before the kernel looks at the call: by a seccomp filter or a security module';
   }
   const limit = memlockLimit();
-  // Until 5.11 maps and programs count against RLIMIT_MEMLOCK, and EPERM is how that is said; libbpf raises it where it
-  // may.
+  // Before 5.11, maps and programs count against RLIMIT_MEMLOCK, and exceeding it gives EPERM. libbpf raises
+  // the limit if it may.
   if (
     kernelBefore('5.11') &&
     limit !== 'unlimited' &&
@@ -120,14 +123,14 @@ function refusalHint(): string {
     return 'kernel lockdown is "confidentiality", which keeps BPF from reading kernel memory: boot without lockdown=confidentiality';
   }
   if (map === EPERM) {
-    return 'the capabilities are there, and bpf(2) is refused all the same: a security module forbids it, see the audit log';
+    return 'the process has the capabilities, but bpf(2) is still refused: a security module forbids it, see the audit log';
   }
-  return `the capabilities are there, and bpf(2) works otherwise: the kernel or a security module forbids just this; kernel lockdown is ${locked}`;
+  return `the process has the capabilities, and bpf(2) works otherwise: the kernel or a security module forbids just this call; kernel lockdown is ${locked}`;
 }
 
 /**
- * Makes the error for an operation that the kernel refused with EPERM and that needs the capabilities `needed`. With
- * `unprivileged`, the hint also considers whether unprivileged processes may use bpf(2).
+ * Makes the error for an operation that the kernel refused with EPERM and that needs the capabilities
+ * `needed`. With `unprivileged`, the hint also considers whether unprivileged processes may use bpf(2).
  */
 export function permissionError(
   message: string,
@@ -140,7 +143,7 @@ export function permissionError(
   return new EbpfPermissionError(message, { ...options, missing, hint });
 }
 
-/** What loading a program of `type` takes (kernel/bpf/syscall.c, bpf_prog_load). */
+/** The capabilities that loading a program of `type` needs (kernel/bpf/syscall.c, bpf_prog_load). */
 export function capabilitiesToLoad(type: string): Capability[] {
   switch (type) {
     case 'kprobe':
@@ -166,12 +169,15 @@ export function capabilitiesToLoad(type: string): Capability[] {
   }
 }
 
-/** Whether kernel.unprivileged_bpf_disabled decides who may load it, and not only capabilities. */
+/** Whether kernel.unprivileged_bpf_disabled=0 allows loading a program of `type` without capabilities. */
 export function unprivilegedType(type: string): boolean {
   return type === 'socket_filter' || type === 'cgroup_skb';
 }
 
-/** What creating a map of `type` takes where kernel.unprivileged_bpf_disabled is set (kernel/bpf/syscall.c, map_create). */
+/**
+ * The capabilities that creating a map of `type` needs if kernel.unprivileged_bpf_disabled is set
+ * (kernel/bpf/syscall.c, map_create).
+ */
 export function capabilitiesToCreate(type: string): Capability[] {
   switch (type) {
     case 'sockmap':
@@ -185,15 +191,18 @@ export function capabilitiesToCreate(type: string): Capability[] {
   }
 }
 
-/** `none`, `integrity`, `confidentiality`; `unknown` where it cannot be asked. */
+/** The kernel's lockdown mode: `none`, `integrity`, `confidentiality`, or `unknown` if it cannot be read. */
 export function lockdown(): string {
   const text = textOf('/sys/kernel/security/lockdown') ?? native().lockdown();
-  // No such file in a securityfs that is there: the kernel has no lockdown.
+  // ENOENT in a securityfs that is mounted: the kernel has no lockdown.
   if (typeof text === 'number') return text === constants.errno.ENOENT ? 'none' : 'unknown';
   return /\[(\w+)\]/.exec(text)?.[1] ?? 'unknown';
 }
 
-/** The sysctl, or undefined where it cannot be read: 0 anybody may, 1 and 2 CAP_BPF alone, 1 until the next boot. */
+/**
+ * kernel.unprivileged_bpf_disabled: 0 allows unprivileged use, 1 and 2 require CAP_BPF, 1 until the next
+ * boot. Undefined if it cannot be read.
+ */
 export function unprivilegedBpfDisabled(): number | undefined {
   const text = textOf('/proc/sys/kernel/unprivileged_bpf_disabled');
   return text === undefined ? undefined : Number(text);
@@ -205,7 +214,10 @@ export function memlockLimit(): number | 'unlimited' {
   return soft === undefined || soft === 'unlimited' ? 'unlimited' : Number(soft);
 }
 
-/** Whether the process is in another user namespace than the machine's first, whose number is fixed (PROC_USER_INIT_INO). */
+/**
+ * Whether the process is outside the initial user namespace, whose inode number is fixed
+ * (PROC_USER_INIT_INO).
+ */
 export function inUserNamespace(): boolean {
   try {
     return readlinkSync('/proc/self/ns/user') !== 'user:[4026531837]';

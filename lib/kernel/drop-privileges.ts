@@ -11,18 +11,19 @@ import {
 import { type Capability, effectiveCapabilities, permissionHint } from './capabilities.ts';
 import { textOf } from './text.ts';
 
-// Those of a user namespace count here.
+// Capabilities of a user namespace count here.
 const NEEDED: readonly Capability[] = ['CAP_SETGID', 'CAP_SETUID'];
 
 /**
- * Gives up root, for good: no supplementary groups, this group, this user, no capability, on every thread of the
- * process, and checks each one. What is attached stays attached and counts on; maps and programs that are open can still
- * be read (from Linux 5.19 on; before that with kernel.unprivileged_bpf_disabled=0). New objects cannot be loaded. Attach
- * by `link`, the default: taking off a netlink attachment at exit takes CAP_NET_ADMIN.
+ * Drops root for good: sets the user and the group, removes the supplementary groups and all capabilities on
+ * every thread of the process, and checks each thread. Programs stay attached and keep running. Open maps and
+ * programs can still be read (from Linux 5.19 on; before that with kernel.unprivileged_bpf_disabled=0). New
+ * objects cannot be loaded. Attach via `link`, the default: detaching a netlink attachment at exit needs
+ * CAP_NET_ADMIN.
  *
- * @param o numbers, or names of /etc/passwd and /etc/group
+ * @param o ids, or names in /etc/passwd and /etc/group
  * @throws EbpfPermissionError without CAP_SETUID and CAP_SETGID; nothing has changed
- * @throws EbpfStateError `ERR_EBPF_PRIVILEGES_KEPT` where a thread still has what it should not: end the process then
+ * @throws EbpfStateError `ERR_EBPF_PRIVILEGES_KEPT` if a thread kept a privilege: end the process then
  * @throws EbpfNotSupportedError in a worker
  * @example
  * const counter = await XdpCounter.attach({ iface: 'eth0' });
@@ -35,10 +36,10 @@ export function dropPrivileges(o: { uid: number | string; gid: number | string }
   if (uid === 0) throw new RangeError('Expected a user other than root for uid');
   const what = `drop privileges to ${o.uid}:${o.gid}`;
   if (!isMainThread) {
-    const message = `${what}: a worker cannot, it would change the whole process`;
+    const message = `${what}: not possible in a worker, as it would change the whole process`;
     throw new EbpfNotSupportedError(message, { feature: 'dropPrivileges in a worker' });
   }
-  // Asked first: half of it done would be worse than nothing.
+  // Checked first: dropping only some privileges would be worse than none.
   const effective = effectiveCapabilities();
   const missing = NEEDED.filter((name) => !effective.includes(name));
   if (missing.length > 0) {
@@ -59,12 +60,12 @@ export function dropPrivileges(o: { uid: number | string; gid: number | string }
     throw new EbpfStateError(`${what}: thread ${thread.id} still has ${kept}`, {
       code: 'ERR_EBPF_PRIVILEGES_KEPT',
       state: 'privileged',
-      hint: 'end the process: it is neither root nor free of it',
+      hint: 'end the process: it has dropped only some of its privileges',
     });
   }
 }
 
-// (uid_t)-1 means "as it is" to setresuid(2).
+// (uid_t)-1 means "leave unchanged" to setresuid(2).
 const HIGHEST_ID = 2 ** 32 - 2;
 
 function numberOf(what: 'uid' | 'gid', value: number | string, database: string): number {
@@ -78,8 +79,8 @@ function numberOf(what: 'uid' | 'gid', value: number | string, database: string)
   return value;
 }
 
-// passwd(5) and group(5) alike have the name first and the number third. A name of digits alone is a number, as for
-// chown(1).
+// Both passwd(5) and group(5) have the name in the first field and the id in the third. A name of only digits
+// that is not in the file is an id, as for chown(1).
 function namedIn(what: 'uid' | 'gid', name: string, database: string): number {
   const lines = textOf(database)?.split('\n') ?? []; // a container may not have the file
   for (const line of lines) {
@@ -90,7 +91,7 @@ function namedIn(what: 'uid' | 'gid', name: string, database: string): number {
   if (/^\d+$/.test(name)) return numberOf(what, Number(name), database);
   throw new EbpfError(`no ${what === 'uid' ? 'user' : 'group'} "${name}" in ${database}`, {
     code: what === 'uid' ? 'ERR_EBPF_NO_USER' : 'ERR_EBPF_NO_GROUP',
-    hint: `names from elsewhere (LDAP, NIS) are not looked up: give the ${what} as a number`,
+    hint: `names in LDAP or NIS are not looked up: pass the ${what} as a number`,
   });
 }
 
@@ -102,7 +103,11 @@ function threads(): { id: string; status: string }[] {
   });
 }
 
-/** What a thread's status, of proc_pid_status(5), has beyond this user and group. @internal */
+/**
+ * The first line of a thread's status (proc_pid_status(5)) that shows a privilege beyond this user and group.
+ *
+ * @internal
+ */
 export function whatIsKept(status: string, uid: number, gid: number): string | undefined {
   const field = (name: string) =>
     new RegExp(`^${name}:[ \\t]*(.*?)[ \\t]*$`, 'm').exec(status)?.[1] ?? 'nothing';

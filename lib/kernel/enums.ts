@@ -1,7 +1,12 @@
 import { native } from '../addon/native.ts';
 import { isNativeFailure } from '../core/errors.ts';
 
-/** The names of an enum's values by number, from the running kernel's BTF; none where it has no BTF or no such enum. @internal */
+/**
+ * Returns the names of an enum's values by number, from the running kernel's BTF. Empty if it has no BTF or
+ * no such enum.
+ *
+ * @internal
+ */
 export async function kernelEnum(name: string): Promise<ReadonlyMap<number, string>> {
   try {
     const { names, values } = await native().kernelEnum(name);

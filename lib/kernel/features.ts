@@ -21,45 +21,49 @@ export function libbpfVersion(): string {
   return native().libbpfVersion;
 }
 
-/** `unknown`: the process is not permitted to ask, or the attempt failed for want of memory or descriptors. */
+/**
+ * An answer of probe(). `unknown` if the process lacks the permission to find out, or the attempt ran out of
+ * memory or descriptors.
+ */
 export type Tri = 'yes' | 'no' | 'unknown';
 
-/** What this kernel does for this process. */
+/** The eBPF features that this process can use on this kernel. */
 export interface KernelSupport {
   /** The kernel's release: `6.12.9-amd64`. */
   kernel: string;
   /** The names of the process's effective capabilities. */
   capabilities: readonly string[];
-  /** Whether the kernel has types of its own (/sys/kernel/btf/vmlinux), which CO-RE needs. */
+  /** Whether the kernel has BTF (/sys/kernel/btf/vmlinux), which CO-RE needs. */
   btf: Tri;
-  /** Whether programs run as machine code. */
+  /** Whether programs are compiled to machine code. */
   jit: Tri;
-  /** Whether a bpffs is mounted: pins need it. */
+  /** Whether a bpffs is mounted, which pins need. */
   bpffs: Tri;
-  /** Whether tracefs is mounted: tracepoints need it. */
+  /** Whether tracefs is mounted, which tracepoints need. */
   tracefs: Tri;
-  /** `none`, `integrity`, `confidentiality`, or `unknown`. */
+  /** The kernel's lockdown mode: `none`, `integrity`, `confidentiality`, or `unknown`. */
   lockdown: string;
-  /** By the kernel's words: `xdp`, `sched_cls`, … */
+  /** Program types, by the kernel's names: `xdp`, `sched_cls`, … */
   programTypes: Record<string, Tri>;
-  /** By the kernel's words: `hash`, `percpu_array`, … */
+  /** Map types, by the kernel's names: `hash`, `percpu_array`, … */
   mapTypes: Record<string, Tri>;
   /**
-   * `batch`: map batches; `snapshot`: readers via `snapshot`; `fentry`: that such programs attach; `token`:
-   * LoadOptions.tokenPath; `runStats`: enableStats().
+   * Other features. `batch`: map batches; `snapshot`: readers via `snapshot`; `fentry`: attaching fentry
+   * programs; `token`: LoadOptions.tokenPath; `runStats`: enableStats().
    */
   features: Record<
     'tcx' | 'xdpLink' | 'batch' | 'ringbuf' | 'snapshot' | 'kprobes' | 'fentry' | 'token' | 'runStats',
     Tri
   >;
-  /** For each `no` and `unknown` a sentence, by its path: `remedies['features.kprobes']`. */
+  /** A sentence for each `no` and `unknown`, by its path: `remedies['features.kprobes']`. */
   remedies: Record<string, string>;
 }
 
 /**
- * Finds out what the kernel can do by trying it, off the JS thread, in some tens of milliseconds. Nothing is attached
- * but to a test function of the kernel's own, for a moment, and nothing is left behind. `no` is the kernel's answer;
- * where the process may not ask, it is `unknown`. Never throws for lack of privilege.
+ * Finds out which features the kernel has by trying them on the thread pool, in some tens of milliseconds. It
+ * briefly attaches a program to a test function of the kernel, and leaves nothing behind. `no` is the
+ * kernel's answer; without the permission to find out, the answer is `unknown`. Never throws for lack of
+ * privilege.
  *
  * @throws EbpfNotSupportedError on a platform without the addon
  * @example
@@ -72,7 +76,7 @@ export async function probe(): Promise<KernelSupport> {
   return { ...support, remedies: Object.fromEntries(own) };
 }
 
-// linux/bpf.h: enum bpf_prog_type, enum bpf_func_id. What programs of ours call.
+// The helpers that the bundled programs call (linux/bpf.h: enum bpf_prog_type, enum bpf_func_id).
 const HELPERS: readonly { type: string; typeNumber: number; name: string; id: number; since?: string }[] = [
   { type: 'xdp', typeNumber: 6, name: 'bpf_map_lookup_elem', id: 1 },
   { type: 'sched_cls', typeNumber: 3, name: 'bpf_skb_load_bytes', id: 26 },
@@ -87,7 +91,10 @@ const HELPERS: readonly { type: string; typeNumber: number; name: string; id: nu
 ];
 const SNAPSHOT = 'syscall.bpf_map_lookup_percpu_elem';
 
-/** Where a kernel of 5.10 or newer may lack something: the release that brought it, the option that it takes. */
+/**
+ * The reasons why a kernel of 5.10 or newer may lack a feature: the release that added it, the option that
+ * enables it.
+ */
 interface Origin {
   since?: string;
   config?: string;
@@ -132,23 +139,24 @@ const MAP_TYPES: Readonly<Record<string, Origin>> = {
   arena: { since: '6.9' },
 };
 
-/** Collects the sentences as the answers come. */
+/** Collects the remedies while the answers are worked out. */
 class Answers {
   readonly remedies: Record<string, string> = {};
   #refusal: { command: number; map: number; hint: string } | undefined;
 
-  /** What an attempt's errno means. */
+  /** Turns the errno of an attempt into an answer. */
   judge(path: string, errno: number, needed: readonly Capability[], origin: Origin = {}): Tri {
     if (errno === 0) return 'yes';
     const { EPERM, EACCES, ENOMEM, EMFILE, ENFILE, EAGAIN, EINTR } = constants.errno;
     if (errno === EPERM || errno === EACCES) return this.#refused(path, errno, needed);
     if ([ENOMEM, EMFILE, ENFILE, EAGAIN, EINTR].includes(errno)) {
-      return this.answer(path, 'unknown', `the attempt failed (${errnoName(errno)}): ask again`);
+      return this.answer(path, 'unknown', `the attempt failed (${errnoName(errno)}): try again`);
     }
     return this.answer(path, 'no', `${absence(origin)} (${errnoName(errno)})`);
   }
 
-  // The kernel says EPERM to who may not ask, and also where it, or a security module, has made up its mind.
+  // EPERM means that the process may not find out, or that the kernel or a security module refuses the
+  // feature.
   #refused(path: string, errno: number, needed: readonly Capability[]): Tri {
     const missing = missingCapabilities(needed);
     if (missing.length > 0) {
@@ -168,13 +176,14 @@ class Answers {
 }
 
 function absence({ since, config }: Origin): string {
-  if (since !== undefined && kernelBefore(since)) return `this kernel does not have it: Linux ${since} does`;
+  if (since !== undefined && kernelBefore(since))
+    return `this kernel does not have it: Linux ${since} or newer does`;
   return config === undefined
     ? 'this kernel does not have it'
-    : `this kernel is built without it: it takes ${config}`;
+    : `this kernel is built without it: it needs ${config}`;
 }
 
-/** probe(), with the helpers that programs of ours call, as `type.helper`. @internal */
+/** probe(), with the helpers that the bundled programs call, as `type.helper`. @internal */
 export async function probeWithHelpers(): Promise<KernelSupport & { helpers: Record<string, Tri> }> {
   const pmu = readText(KPROBE_PMU);
   const tried = await native().probe(
@@ -217,7 +226,7 @@ export async function probeWithHelpers(): Promise<KernelSupport & { helpers: Rec
   const locked = lockdown();
   if (locked === 'unknown') {
     answers.remedies.lockdown =
-      'mount -t securityfs securityfs /sys/kernel/security, or run as root, which can read it without';
+      'mount -t securityfs securityfs /sys/kernel/security, or run as root, which can read it unmounted';
   }
   return {
     kernel: release(),
@@ -235,7 +244,7 @@ export async function probeWithHelpers(): Promise<KernelSupport & { helpers: Rec
   };
 }
 
-// Above 2, Debian's and Android's kernels give perf_event_open(2) to CAP_SYS_ADMIN alone.
+// Above 2, Debian's and Android's kernels allow perf_event_open(2) only with CAP_SYS_ADMIN.
 function capabilitiesToOpenEvents(): Capability[] {
   const paranoid = Number(textOf('/proc/sys/kernel/perf_event_paranoid') ?? 2);
   return paranoid > 2 ? ['CAP_PERFMON', 'CAP_SYS_ADMIN'] : ['CAP_PERFMON'];
@@ -244,20 +253,20 @@ function capabilitiesToOpenEvents(): Capability[] {
 const EVENT_SOURCES = '/sys/bus/event_source/devices';
 const KPROBE_PMU = `${EVENT_SOURCES}/kprobe/type`;
 
-// Programs of type kprobe load on kernels without kprobes: uprobes use the type too.
+// Kernels without kprobes can still load programs of type kprobe: uprobes use the type too.
 function kprobes(answers: Answers, tried: NativeProbe, pmu: Text): Tri {
   const path = 'features.kprobes';
   if (tried.kprobe !== undefined) return answers.judge(path, tried.kprobe, capabilitiesToOpenEvents());
   if (pmu.code === 'ENOENT' && existsSync(EVENT_SOURCES)) {
     return answers.answer(
       ...([path, 'no'] as const),
-      'this kernel is built without it: it takes CONFIG_KPROBES and CONFIG_KPROBE_EVENTS; tracepoints may do',
+      'this kernel is built without it: it needs CONFIG_KPROBES and CONFIG_KPROBE_EVENTS; tracepoints may be enough',
     );
   }
   return answers.answer(
     path,
     'unknown',
-    'mount -t sysfs sysfs /sys, which tells whether the kernel has kprobes',
+    'mount -t sysfs sysfs /sys, which shows whether the kernel has kprobes',
   );
 }
 
@@ -265,7 +274,7 @@ function fentry(answers: Answers, { fentry: errno }: NativeProbe): Tri {
   const path = 'features.fentry';
   if (errnoName(errno) === 'ENOTSUPP') {
     const remedy =
-      'this kernel loads such programs and cannot attach them (ENOTSUPP): arm64 can from Linux 6.0 on';
+      'this kernel loads fentry programs but cannot attach them (ENOTSUPP): arm64 can from Linux 6.0 on';
     return answers.answer(path, 'no', remedy);
   }
   return answers.judge(path, errno, ['CAP_BPF', 'CAP_PERFMON'], { config: 'CONFIG_DEBUG_INFO_BTF' });
@@ -282,10 +291,10 @@ function btf(answers: Answers): Tri {
     if (code !== 'ENOENT') return answers.answer('btf', 'unknown', `${VMLINUX_BTF} cannot be read: ${code}`);
   }
   if (!existsSync('/sys/kernel')) return answers.answer('btf', 'unknown', 'mount -t sysfs sysfs /sys');
-  return answers.answer('btf', 'no', 'this kernel is built without it: it takes CONFIG_DEBUG_INFO_BTF');
+  return answers.answer('btf', 'no', 'this kernel is built without it: it needs CONFIG_DEBUG_INFO_BTF');
 }
 
-// The kernel tells the length of a program's machine code to CAP_BPF; to others it says 0.
+// The kernel reports the length of a program's machine code only with CAP_BPF, otherwise 0.
 function jit(answers: Answers, tried: NativeProbe): Tri {
   if (tried.jit === 0 && tried.jitedBytes > 0) return 'yes';
   const sysctl = textOf('/proc/sys/net/core/bpf_jit_enable');
@@ -308,7 +317,7 @@ function bpffs(answers: Answers): Tri {
   return answers.answer('bpffs', 'no', 'mount -t bpf bpf /sys/fs/bpf');
 }
 
-// debugfs mounts tracefs in itself, at the first look.
+// debugfs mounts tracefs in itself at the first access.
 function tracefs(answers: Answers): Tri {
   const all = mounts();
   if (!all) return answers.answer('tracefs', 'unknown', MOUNT_PROC);
@@ -327,9 +336,9 @@ function tracefs(answers: Answers): Tri {
   return answers.answer('tracefs', 'no', 'mount -t tracefs tracefs /sys/kernel/tracing');
 }
 
-const MOUNT_PROC = 'mount -t proc proc /proc, which tells what is mounted';
+const MOUNT_PROC = 'mount -t proc proc /proc, which shows the mounts';
 
-// proc_pid_mountinfo(5): the mount point is the fifth field, the type is the first after the dash.
+// In proc_pid_mountinfo(5), the mount point is the fifth field and the type is the first after the dash.
 function mounts(): { mountPoint: string; type: string }[] | undefined {
   const lines = textOf('/proc/self/mountinfo')?.split('\n');
   return lines?.map((line) => {

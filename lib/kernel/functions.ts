@@ -3,9 +3,9 @@ import { EbpfAttachError, EbpfNotSupportedError } from '../core/errors.ts';
 import { nearestOfMany } from '../core/nearest.ts';
 import { tracefs } from './tracefs.ts';
 
-// The names of the kernel's functions: those that can be probed are in tracefs, all are in /proc/kallsyms.
+// The names of the kernel's functions: tracefs lists those that can be probed, /proc/kallsyms lists all.
 
-/** Functions that ftrace can stop at; undefined where tracefs is not mounted, or not ours to read. */
+/** The functions that ftrace can trace; undefined if tracefs is not mounted or not readable. */
 function traceable(): string[] | undefined {
   const root = tracefs();
   if (root === undefined) return undefined;
@@ -18,7 +18,9 @@ function traceable(): string[] | undefined {
   }
 }
 
-/** Every function that the kernel and its modules have; addresses are hidden, and names are not. */
+/**
+ * Every function of the kernel and its modules. Unprivileged processes see the names, but not the addresses.
+ */
 export function kernelFunctions(): string[] {
   try {
     return linesOf('/proc/kallsyms').flatMap((line) => /^\S+ [tT] (\S+)/.exec(line)?.[1] ?? []);
@@ -27,7 +29,11 @@ export function kernelFunctions(): string[] {
   }
 }
 
-/** @param of the part of a function's name that people know it by: `openat` of `__x64_sys_openat` */
+/**
+ * The error for functions that the kernel does not have, with near names.
+ *
+ * @param of extracts the well-known part of a function's name: `openat` from `__x64_sys_openat`
+ */
 export function noFunction(
   what: string,
   wanted: readonly string[],
@@ -42,12 +48,12 @@ export function noFunction(
   });
 }
 
-/** Functions whose names match, each once; `*` is any letters, `?` is one. */
+/** The functions whose names match, each once. `*` matches any characters, `?` one. */
 export function functionsMatching(what: string, pattern: string): string[] {
   const names = traceable();
   if (names === undefined) {
     throw new EbpfNotSupportedError(
-      `${what}: tracefs cannot be read, and it alone lists what can be probed`,
+      `${what}: tracefs cannot be read, and only it lists the functions that can be probed`,
       {
         feature: 'tracefs',
         hint: 'mount -t tracefs tracefs /sys/kernel/tracing',

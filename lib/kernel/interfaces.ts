@@ -7,11 +7,11 @@ import { permissionError } from './capabilities.ts';
 /** An interface's name or its ifindex. */
 export type Iface = string | number;
 
-/** Where: an interface, and the network namespace that it is in. */
+/** An interface and its network namespace. */
 export interface NetTarget {
-  /** Its name, or its ifindex in `netns`. */
+  /** The interface's name, or its ifindex in `netns`. */
   iface: Iface;
-  /** The path (`/run/netns/blue`) or an open descriptor of another network namespace. Default: the process's own. */
+  /** Path (`/run/netns/blue`) or open descriptor of the network namespace. Default: the process's own. */
   netns?: string | number;
 }
 
@@ -46,13 +46,13 @@ export function listInterfaces(netns: string | number | undefined): NativeInterf
     return native().interfaces(netns);
   } catch (error) {
     const { words, options } = describeFailure(error, 'the network namespace');
-    const message = `look into network namespace ${netns ?? 'of this process'}: ${words}`;
+    const message = `list the interfaces of network namespace ${netns ?? 'of this process'}: ${words}`;
     if (options.code === 'EPERM') throw permissionError(message, options, ['CAP_SYS_ADMIN']);
     throw new EbpfAttachError(message, { ...options, target: String(netns) });
   }
 }
 
-/** Something is to be attached: an interface that is down is an error, unless it is to be set up. @internal */
+/** Throws if the interface is down, or brings it up if `bringUp` is set. @internal */
 export function requireUp(
   what: string,
   entry: NativeInterface,
@@ -66,7 +66,7 @@ export function requireUp(
   throw new EbpfAttachError(`${what}: the interface is down`, {
     code: 'ERR_EBPF_INTERFACE_DOWN',
     target: entry.name,
-    hint: `set it up with ip link set ${entry.name} up (in code: bringUp: true)`,
+    hint: `bring it up with ip link set ${entry.name} up (in code: bringUp: true)`,
   });
 }
 

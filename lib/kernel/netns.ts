@@ -1,18 +1,18 @@
 import { fstatSync, readdirSync, statSync } from 'node:fs';
 import { EbpfAttachError } from '../core/errors.ts';
 
-// Network namespaces. An ifindex is unique only within one.
+// Network namespaces. An ifindex is unique only within its namespace.
 
 const OWN = '/proc/self/ns/net';
 
-/** Tells namespaces apart. @internal */
+/** An identity by which network namespaces can be compared. @internal */
 export function netnsIdentity(netns: string | number | undefined): string {
   try {
     const stat = typeof netns === 'number' ? fstatSync(netns) : statSync(netns ?? OWN);
     return `${stat.dev}:${stat.ino}`;
   } catch (error) {
     const { code = 'ENOENT', message } = error as NodeJS.ErrnoException;
-    throw new EbpfAttachError(`look into network namespace ${netns}: ${message}`, {
+    throw new EbpfAttachError(`open network namespace ${netns}: ${message}`, {
       code,
       target: String(netns),
     });
@@ -20,8 +20,8 @@ export function netnsIdentity(netns: string | number | undefined): string {
 }
 
 /**
- * The path of the namespace with this identity; `netns` undefined for the process's own, nothing where it is not to be
- * found: those that ip-netns(8) names are looked at, and those of processes.
+ * Finds the network namespace with this identity among those of ip-netns(8) and those of processes. `netns`
+ * is its path, or undefined for the process's own. Returns undefined if there is none.
  *
  * @internal
  */
@@ -39,7 +39,7 @@ function identityOf(path: string): string | undefined {
   try {
     return netnsIdentity(path);
   } catch {
-    return undefined; // it is gone, or not ours to see
+    return undefined; // it is gone, or not readable
   }
 }
 

@@ -1,10 +1,10 @@
 import { statSync } from 'node:fs';
 
-/** The namespace that process ids of this process are of. */
+/** The PID namespace of this process. */
 export interface PidNamespace {
-  /** That of the machine. */
+  /** Whether it is the initial namespace of the machine. */
   initial: boolean;
-  /** As bpf_get_ns_current_pid_tgid() takes them. */
+  /** Device and inode number, as bpf_get_ns_current_pid_tgid() takes them. */
   dev: bigint;
   ino: bigint;
 }
@@ -16,7 +16,10 @@ export function pidNamespace(): PidNamespace {
   return { initial: ino === INITIAL, dev: kernelDevice(dev), ino };
 }
 
-/** stat(2) has a device's major number in the midst of its minor one; the kernel has one after the other (linux/kdev_t.h). */
+/**
+ * stat(2) interleaves the bits of a device's major and minor numbers; the kernel stores them one after the
+ * other (linux/kdev_t.h).
+ */
 export function kernelDevice(dev: bigint): bigint {
   const major = (dev >> 8n) & 0xfffn;
   const minor = (dev & 0xffn) | ((dev >> 12n) & 0xfff00n);

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { EbpfNotSupportedError } from '../core/errors.ts';
 
-// The two kinds of events that probes are, as sysfs numbers them.
+// The perf event types of kprobes and uprobes, whose numbers are in sysfs.
 
 const SOURCES = '/sys/bus/event_source/devices';
 const MISSING = {
@@ -12,7 +12,7 @@ const MISSING = {
   uprobe: { words: 'this kernel has no uprobes', hint: 'it is built without CONFIG_UPROBES' },
 } as const;
 
-/** The event's type, and the bit that asks for a function's return. */
+/** The type of the perf event, and the bit of its config that selects the function's return. */
 export interface ProbeKind {
   pmu: number;
   returnBit: number | undefined;
@@ -35,11 +35,14 @@ function missing(what: string, kind: 'kprobe' | 'uprobe', cause: unknown): EbpfN
   try {
     readFileSync(`${SOURCES}/software/type`);
   } catch {
-    return new EbpfNotSupportedError(`${what}: sysfs is not mounted, and it alone numbers the probes`, {
-      feature: 'sysfs',
-      hint: 'mount -t sysfs sysfs /sys',
-      cause,
-    });
+    return new EbpfNotSupportedError(
+      `${what}: sysfs is not mounted, and only it has the event type of probes`,
+      {
+        feature: 'sysfs',
+        hint: 'mount -t sysfs sysfs /sys',
+        cause,
+      },
+    );
   }
   const { words, hint } = MISSING[kind];
   return new EbpfNotSupportedError(`${what}: ${words}`, { feature: `${kind}s`, hint, cause });

@@ -6,8 +6,9 @@ import { permissionError } from './capabilities.ts';
 import { textOf } from './text.ts';
 
 /**
- * Has the kernel measure how often and how long programs run, until the result is disposed of: BpfProgram.stats() tells.
- * Every program on the machine runs a little slower meanwhile. Linux 5.8.
+ * Makes the kernel measure how often and how long programs run, until the result is disposed.
+ * BpfProgram.stats() returns the figures. Every program on the machine runs a little slower meanwhile. Kernel
+ * 5.8.
  *
  * @throws EbpfPermissionError without CAP_SYS_ADMIN
  * @example
@@ -47,8 +48,9 @@ class StatsHold implements Disposable {
   }
 }
 
-// Other processes may hold BPF_ENABLE_STATS too, which nothing tells: then the counts do.
-/** Whether somebody has the kernel measure runs. @internal */
+// Other processes may have BPF_ENABLE_STATS on too, but the kernel does not report it: then only the counts
+// show it.
+/** Whether the kernel measures runs, by this process or by the sysctl. @internal */
 export function measured(): boolean {
   return holds > 0 || textOf('/proc/sys/kernel/bpf_stats_enabled') === '1';
 }

@@ -2,11 +2,11 @@ import { readdirSync, readFileSync, statfsSync } from 'node:fs';
 import { EbpfAttachError, EbpfNotSupportedError } from '../core/errors.ts';
 import { nearest } from '../core/nearest.ts';
 
-// linux/magic.h. Debugfs mounts a tracefs of its own when somebody looks into it.
+// linux/magic.h. debugfs mounts a tracefs in itself at the first access.
 const TRACEFS_MAGIC = 0x74726163;
 const MOUNT_POINTS = ['/sys/kernel/tracing', '/sys/kernel/debug/tracing'];
 
-/** Where tracefs is mounted. */
+/** The mount point of tracefs; undefined if it is not mounted. */
 export function tracefs(): string | undefined {
   return MOUNT_POINTS.find((path) => {
     try {
@@ -17,9 +17,9 @@ export function tracefs(): string | undefined {
   });
 }
 
-/** The kernel's number of a tracepoint, which only tracefs tells. */
+/** The kernel's number of a tracepoint, which only tracefs has. */
 export function tracepointNumber(what: string, category: string, name: string): number {
-  // Both become part of a path.
+  // Both are used in a path.
   for (const [member, value] of Object.entries({ category, name })) {
     if (!/^[A-Za-z0-9_:-]+$/.test(value)) {
       throw new TypeError(`Expected a tracepoint's ${member} but received ${JSON.stringify(value)}`);
@@ -38,7 +38,11 @@ export function tracepointNumber(what: string, category: string, name: string): 
   }
 }
 
-/** @param names those that are nearest */
+/**
+ * The error for a tracepoint that the kernel does not have.
+ *
+ * @param names the nearest names
+ */
 export function noTracepoint(what: string, target: string, names: readonly string[]): EbpfAttachError {
   return new EbpfAttachError(`${what}: the kernel has no such tracepoint`, {
     code: 'ERR_EBPF_NO_TRACEPOINT',
@@ -47,7 +51,7 @@ export function noTracepoint(what: string, target: string, names: readonly strin
   });
 }
 
-/** Raw tracepoints bear the names of the ordinary ones, and of a few that tracefs does not list. */
+/** Raw tracepoints have the names of the ordinary ones, and of a few that tracefs does not list. */
 export function rawTracepointsNear(name: string): string[] {
   const root = tracefs();
   if (root === undefined) return [];
@@ -72,8 +76,11 @@ function folders(path: string): string[] {
 }
 
 function noTracefs(what: string): EbpfNotSupportedError {
-  return new EbpfNotSupportedError(`${what}: tracefs is not mounted, and it alone numbers the tracepoints`, {
-    feature: 'tracefs',
-    hint: 'mount -t tracefs tracefs /sys/kernel/tracing',
-  });
+  return new EbpfNotSupportedError(
+    `${what}: tracefs is not mounted, and only it has the numbers of tracepoints`,
+    {
+      feature: 'tracefs',
+      hint: 'mount -t tracefs tracefs /sys/kernel/tracing',
+    },
+  );
 }

@@ -4,7 +4,7 @@ import { native } from '../addon/native.ts';
 import { describeFailure, EbpfAttachError } from '../core/errors.ts';
 import { nearestOfMany } from '../core/nearest.ts';
 
-// A program or shared library whose functions are probed: where it is, and what it has.
+// The programs and shared libraries whose functions are probed: their paths, symbols and USDT probes.
 
 const MULTIARCH: Readonly<Record<string, string>> = {
   x64: 'x86_64-linux-gnu',
@@ -14,7 +14,7 @@ const MULTIARCH: Readonly<Record<string, string>> = {
   ppc64: 'powerpc64le-linux-gnu',
 };
 
-/** A path, or a name that is looked for where programs are, and `.so` files where libraries are. */
+/** Resolves a path, or a name: of a program on PATH, of a `.so` file in the library folders. */
 export function binaryPath(what: string, binary: string): string {
   if (typeof binary !== 'string' || binary === '' || binary.includes('\0')) {
     throw new TypeError(`Expected a path for binary but received ${JSON.stringify(binary)}`);
@@ -24,7 +24,7 @@ export function binaryPath(what: string, binary: string): string {
     throw new EbpfAttachError(`${what}: there is no such file`, { code: 'ENOENT', target: binary });
   }
   if (!statSync(found).isFile()) {
-    throw new EbpfAttachError(`${what}: it is no regular file`, { code: 'ERR_EBPF_NOT_ELF', target: binary });
+    throw new EbpfAttachError(`${what}: not a regular file`, { code: 'ERR_EBPF_NOT_ELF', target: binary });
   }
   return found;
 }
@@ -47,7 +47,7 @@ function onPath(name: string): string | undefined {
     .find((path) => existsSync(path));
 }
 
-/** Where the function begins in its file. */
+/** The offset in the file at which the function begins. */
 export function symbolOffset(what: string, path: string, symbol: string): number {
   const found = asked(what, path, () => native().userSymbol(path, symbol));
   const [offset] = found;
@@ -62,7 +62,7 @@ export function symbolOffset(what: string, path: string, symbol: string): number
       hint:
         near.length > 0
           ? `there are ${near.join(', ')}`
-          : 'a stripped file has few: offset names a place by number',
+          : 'a stripped file has few symbols: pass offset instead',
     });
   }
   if (found.length > 1) {
@@ -70,7 +70,7 @@ export function symbolOffset(what: string, path: string, symbol: string): number
     throw new EbpfAttachError(`${what}: ${path} has several functions ${symbol}`, {
       code: 'ERR_EBPF_AMBIGUOUS',
       target: symbol,
-      hint: `leave symbol out, and pass one of their offsets: ${offsets}`,
+      hint: `omit symbol, and pass one of their offsets: ${offsets}`,
     });
   }
   return offset;
@@ -84,7 +84,7 @@ export function noUsdt(what: string, path: string, probe: string): EbpfAttachErr
     target: probe,
     hint:
       all.length === 0
-        ? 'it has none at all'
+        ? 'it has no probes'
         : `there are ${(near.length > 0 ? near : all.slice(0, 5)).join(', ')}`,
   });
 }

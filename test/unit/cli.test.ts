@@ -540,7 +540,7 @@ describe('doctor, on other machines', () => {
     expect(JSON.parse(stdout)).toMatchObject({
       interfaces: [],
       programTypes: { xdp: 'yes' },
-      remedies: { interfaces: expect.stringMatching(/^look into network namespace of this process: /) },
+      remedies: { interfaces: expect.stringMatching(/^list the interfaces of network namespace of this process: /) },
     });
   });
 

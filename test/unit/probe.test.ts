@@ -44,9 +44,9 @@ const mount = (place: string, type: string) => `36 25 0:31 / ${place} rw,nosuid 
 
 describe('what an errno means', () => {
   test.each([
-    [ENOMEM, 'unknown', 'the attempt failed (ENOMEM): ask again'],
-    [EAGAIN, 'unknown', 'the attempt failed (EAGAIN): ask again'],
-    [EINVAL, 'no', 'this kernel does not have it: Linux 6.6 does (EINVAL)'],
+    [ENOMEM, 'unknown', 'the attempt failed (ENOMEM): try again'],
+    [EAGAIN, 'unknown', 'the attempt failed (EAGAIN): try again'],
+    [EINVAL, 'no', 'this kernel does not have it: Linux 6.6 or newer does (EINVAL)'],
   ])('%i of a kernel before TCX', async (errno, answer, remedy) => {
     pretend({ kernel: '6.1.0-30-amd64', files: ROOT });
     kernelSays({ tcx: errno });
@@ -61,9 +61,9 @@ describe('what an errno means', () => {
     const { programTypes, remedies } = await probe();
     expect(programTypes).toEqual({ lirc_mode2: 'no', xdp: 'no' });
     expect(remedies).toMatchObject({
-      'features.tcx': 'this kernel is built without it: it takes CONFIG_NET_XGRESS (EINVAL)',
+      'features.tcx': 'this kernel is built without it: it needs CONFIG_NET_XGRESS (EINVAL)',
       'features.batch': 'this kernel does not have it (EINVAL)',
-      'programTypes.lirc_mode2': 'this kernel is built without it: it takes CONFIG_BPF_LIRC_MODE2 (EINVAL)',
+      'programTypes.lirc_mode2': 'this kernel is built without it: it needs CONFIG_BPF_LIRC_MODE2 (EINVAL)',
     });
   });
 
@@ -86,8 +86,8 @@ describe('what an errno means', () => {
     expect(features.snapshot).toBe('no');
     expect(helpers['syscall.bpf_loop']).toBe('no');
     expect(remedies).toMatchObject({
-      'features.snapshot': 'this kernel does not have it: Linux 5.19 does (EINVAL)',
-      'helpers.syscall.bpf_loop': 'this kernel does not have it: Linux 5.17 does (EINVAL)',
+      'features.snapshot': 'this kernel does not have it: Linux 5.19 or newer does (EINVAL)',
+      'helpers.syscall.bpf_loop': 'this kernel does not have it: Linux 5.17 or newer does (EINVAL)',
     });
   });
 });

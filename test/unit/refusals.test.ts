@@ -59,7 +59,7 @@ describe('EPERM with every capability is asked about', () => {
 
   test.each([
     [2, /^a seccomp filter forbids bpf\(2\)/],
-    [0, /^something forbids bpf\(2\) before the kernel looks at the call/],
+    [0, /^bpf\(2\) is refused before the kernel looks at the call/],
   ])('bpf(2) is shut, with Seccomp %i', (seccomp, hint) => {
     pretend({ files: { ...ROOT, [STATUS]: status(ALL, seccomp) } });
     addon.refusals = () => ({ command: EPERM, map: EPERM });
@@ -68,7 +68,7 @@ describe('EPERM with every capability is asked about', () => {
 
   test.each([
     ['5.10.0', '000001fffeffffff', '65536', /^the memlock limit is 65536 bytes, and maps count against it/],
-    ['5.11.0', '000001fffeffffff', '65536', /^the capabilities are there, and bpf\(2\) works otherwise/],
+    ['5.11.0', '000001fffeffffff', '65536', /^the process has the capabilities, and bpf\(2\) works otherwise/],
     ['5.10.0', '000001fffeffffff', 'unlimited', /works otherwise/],
     ['5.10.0', ALL, '65536', /works otherwise/], // CAP_SYS_RESOURCE: libbpf raises the limit
   ])('the memlock limit: Linux %s, capabilities %s, %s', (kernel, held, limit, hint) => {
@@ -81,7 +81,7 @@ describe('EPERM with every capability is asked about', () => {
   test.each([
     ['none integrity [confidentiality]', 0, /^kernel lockdown is "confidentiality"/],
     ['[none] integrity confidentiality', EPERM, /a security module forbids it, see the audit log$/],
-    ['none [integrity] confidentiality', 0, /forbids just this; kernel lockdown is integrity$/],
+    ['none [integrity] confidentiality', 0, /forbids just this call; kernel lockdown is integrity$/],
   ])('lockdown %s, and a map gives %i', (text, map, hint) => {
     pretend({ kernel: '6.1.0', files: { ...ROOT, [LOCKDOWN]: text } });
     addon.refusals = () => ({ command: EINVAL, map });
@@ -298,7 +298,7 @@ describe('interfaces', () => {
     expect(caught(() => listInterfaces(undefined))).toMatchObject({
       name: 'EbpfAttachError',
       code: 'ENOMEM',
-      message: 'look into network namespace of this process: the kernel says ENOMEM',
+      message: 'list the interfaces of network namespace of this process: the kernel says ENOMEM',
     });
   });
 
