@@ -6,16 +6,16 @@ import { bytes } from '../format/units.ts';
 import type { KernelSupport, Tri } from '../kernel/features.ts';
 import { print, printable, printJson } from './terminal/output.ts';
 
-/** What `doctor --json` prints. */
+/** The object that `doctor --json` prints. */
 export interface Diagnosis extends KernelSupport {
   libbpf: string;
   node: string;
   userNamespace: boolean;
-  /** The soft RLIMIT_MEMLOCK in bytes; null where there is none. */
+  /** The soft RLIMIT_MEMLOCK in bytes; null if it is unlimited. */
   memlockBytes: number | null;
-  /** The sysctl; null where it cannot be read. */
+  /** The sysctl kernel.unprivileged_bpf_disabled; null if it cannot be read. */
   unprivilegedBpfDisabled: number | null;
-  /** Of what this package's programs call, as `type.helper`. */
+  /** The helpers that this package's programs call, as `type.helper`. */
   helpers: Record<string, Tri>;
   interfaces: InterfaceXdp[];
 }
@@ -27,21 +27,21 @@ interface InterfaceXdp {
   mode?: XdpMode;
   programId?: number;
   features: readonly string[];
-  /** Why the kernel did not tell. */
+  /** Why the kernel could not be asked. */
   error?: string;
 }
 
 export function addDoctor(program: Command): void {
   program
     .command('doctor')
-    .description('say what this kernel can do for this process, and what to do about what it cannot')
+    .description('show which BPF features this process can use, and what to do about missing ones')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `
-Everything is tried, and nothing is left behind. "unknown" is what this process may not ask: run it as root.
+Each feature is tried, and nothing is left behind. "unknown" means that this process may not ask: run it as root.
 
-Exit status: 0 whatever it finds, 1 where it cannot run at all (another system than Linux, no addon).
+Exit status: 0 whatever it finds, 1 if it cannot run at all (not Linux, or no addon).
 
 Examples:
   $ node-ebpf doctor
@@ -77,7 +77,7 @@ async function diagnose(): Promise<Diagnosis> {
 async function interfaces(): Promise<{ list: InterfaceXdp[]; error?: string }> {
   const { listInterfaces } = await import('../kernel/interfaces.ts');
   const { xdpQuery } = await import('../attach/xdp-query.ts');
-  const words = (error: unknown) => {
+  const messageOf = (error: unknown) => {
     if (error instanceof EbpfError) return error.message;
     throw error;
   };
@@ -86,19 +86,19 @@ async function interfaces(): Promise<{ list: InterfaceXdp[]; error?: string }> {
       try {
         return { name, ifindex, up, ...xdpQuery({ iface: ifindex }) };
       } catch (error) {
-        return { name, ifindex, up, features: [], error: words(error) };
+        return { name, ifindex, up, features: [], error: messageOf(error) };
       }
     });
     return { list };
   } catch (error) {
-    return { list: [], error: words(error) };
+    return { list: [], error: messageOf(error) };
   }
 }
 
 async function describe(found: Diagnosis): Promise<string[]> {
   const { tableLines } = await import('./terminal/table.ts');
   const { kernelBefore } = await import('../kernel/release.ts');
-  const facts = tableLines(
+  const system = tableLines(
     [{ head: 'kernel' }, { head: printable(found.kernel) }],
     [
       ['libbpf', `${found.libbpf.replace(/^v/, '')}, Node ${found.node}`],
@@ -124,7 +124,7 @@ async function describe(found: Diagnosis): Promise<string[]> {
     ]),
   );
   return [
-    ...facts,
+    ...system,
     '',
     ...verdicts('features', found.features),
     '',
@@ -144,13 +144,13 @@ const COLOURS = { yes: 'green', no: 'red', unknown: 'yellow' } as const;
 
 function capabilities({ capabilities: held, userNamespace }: Diagnosis): string {
   const of = ['CAP_BPF', 'CAP_NET_ADMIN', 'CAP_PERFMON', 'CAP_SYS_ADMIN', 'CAP_SYS_RESOURCE'];
-  const has = of.filter((name) => held.includes(name)).join(', ') || 'none that BPF asks for';
-  return userNamespace ? `${has}: in a user namespace, where they do not count` : has;
+  const has = of.filter((name) => held.includes(name)).join(', ') || 'none that BPF needs';
+  return userNamespace ? `${has}: in a user namespace, where BPF ignores them` : has;
 }
 
 function memlock({ memlockBytes }: Diagnosis, counts: boolean): string {
   if (memlockBytes === null) return 'none';
-  return `${bytes(memlockBytes)}${counts ? '' : ', which maps do not count against since Linux 5.11'}`;
+  return `${bytes(memlockBytes)}${counts ? '' : ', not used for maps since Linux 5.11'}`;
 }
 
 function unprivileged(sysctl: number | null): string {
@@ -158,7 +158,7 @@ function unprivileged(sysctl: number | null): string {
   return `${sysctl === 0 ? 'allowed' : 'not allowed'} (kernel.unprivileged_bpf_disabled is ${sysctl})`;
 }
 
-/** A line for each answer, with the names that have it. */
+/** Makes a line for each answer, with the names that have it. */
 function verdicts(title: string, answers: Record<string, Tri>): string[] {
   const lines = (['yes', 'no', 'unknown'] as const).flatMap((answer) => {
     const names = Object.keys(answers).filter((name) => answers[name] === answer);
@@ -181,7 +181,7 @@ function wrapped(names: readonly string[]): string[] {
   return lines.map((line, index) => (index < lines.length - 1 ? `${line},` : line));
 }
 
-/** What is to be done, each thing once, under what it is for. */
+/** Lists each remedy once, below the names that it is for. */
 function remedyLines({ remedies }: Diagnosis): string[] {
   const byRemedy = new Map<string, string[]>();
   for (const [path, remedy] of Object.entries(remedies)) {

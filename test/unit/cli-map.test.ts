@@ -89,7 +89,7 @@ describe('a name', () => {
   it('of several maps is an error with their ids', () => {
     expect(failure('flows')).toMatchObject({
       code: 'ERR_EBPF_AMBIGUOUS',
-      hint: 'name one by its id: 3, 8',
+      hint: 'name one by its ID: 3, 8',
     });
   });
 
@@ -111,7 +111,7 @@ test('fields are names and offsets', () => {
     'slots[3]',
     'ipv4.bytes',
   ]);
-  for (const text of ['', ',', 'a,,b', 'a,']) expect(() => fieldList(text)).toThrow('with commas');
+  for (const text of ['', ',', 'a,,b', 'a,']) expect(() => fieldList(text)).toThrow('separated by commas');
 });
 
 test('a limit is a whole number above 0', () => {

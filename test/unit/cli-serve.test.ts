@@ -129,7 +129,7 @@ describe('the views of serve', () => {
         "^C detaches and ends",
       ]
     `);
-    expect(drawn(120, 40, true)[1]).toContain('demo: sends packets of its own on lo');
+    expect(drawn(120, 40, true)[1]).toContain('demo: also sends packets on lo');
     expect(drawn(120, 40, false, true).at(-1)).toBe('detached');
   });
 

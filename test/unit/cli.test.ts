@@ -576,7 +576,7 @@ describe('doctor, on other machines', () => {
 
   it('says nothing of remedies where nothing is missing', () => {
     const { stdout } = diagnosed(PROBE, SYSTEM);
-    expect(stdout).toMatch(/^memlock limit +65\.5 kB, which maps do not count against since Linux 5\.11$/m);
+    expect(stdout).toMatch(/^memlock limit +65\.5 kB, not used for maps since Linux 5\.11$/m);
     expect(stdout).not.toContain('remedies');
   });
 
@@ -589,7 +589,7 @@ describe('doctor, on other machines', () => {
     const { stdout } = diagnosed(PROBE, none);
     expect(stdout).toMatch(/^memlock limit +none$/m);
     expect(stdout).toMatch(/^unprivileged BPF +unknown$/m);
-    expect(stdout).toMatch(/^capabilities .*: in a user namespace, where they do not count$/m);
+    expect(stdout).toMatch(/^capabilities .*: in a user namespace, where BPF ignores them$/m);
     const { memlockBytes, unprivilegedBpfDisabled } = JSON.parse(diagnosed(PROBE, none, ['--json']).stdout);
     expect({ memlockBytes, unprivilegedBpfDisabled }).toEqual({
       memlockBytes: null,

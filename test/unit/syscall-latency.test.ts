@@ -244,11 +244,11 @@ describe('the command', () => {
     expect(row.indexOf('█')).toBe(head.indexOf('1 ms'));
     expect(lines.slice(4)).toEqual([
       '',
-      'lost: 2 calls found no room, 1 call ended unseen',
+      'lost: 2 calls not measured (too many threads), 1 call with no exit seen',
       '',
       '^C detaches and ends',
     ]);
-    expect(screen(80, 24, true)[0]).toMatch(/detached: of the whole run$/);
+    expect(screen(80, 24, true)[0]).toMatch(/detached: whole run$/);
   });
 
   test.each([

@@ -21,24 +21,28 @@ interface FlowsOptions {
 export function addFlows(program: Command): void {
   program
     .command('flows')
-    .description('show the fastest flows of an interface, in and out, once a second')
+    .description('show the fastest flows of an interface, in and out, once per second')
     .argument('<iface>', 'the interface')
-    .option('--netns <path>', 'the network namespace of the interface, such as /run/netns/blue')
-    .option('--top <n>', 'how many flows', wholeNumber({ least: 1, most: 999_999_999 }), 10)
+    .option('--netns <path>', 'network namespace of the interface, such as /run/netns/blue')
+    .option('--top <n>', 'number of flows to show', wholeNumber({ least: 1, most: 999_999_999 }), 10)
     .addOption(
-      new Option('--direction <way>', 'packets that arrive, or leave, or both')
+      new Option('--direction <way>', 'packets that arrive, packets that leave, or both')
         .choices(['ingress', 'egress', 'both'])
         .default('both'),
     )
-    .option('--rule <name=tcp/port>', 'a class: packets from or to a port, tcp or udp; repeatable', addRule)
-    .option('--seconds <n>', 'stop after so many seconds', positiveNumber)
+    .option(
+      '--rule <name=tcp/port>',
+      'put packets from or to a TCP or UDP port into a class; repeatable',
+      addRule,
+    )
+    .option('--seconds <n>', 'stop after this many seconds', positiveNumber)
     .option('--json', 'print one JSON object per line')
     .addHelpText(
       'after',
       `
-Every packet is counted and passed on. What the kernel carries as one counts as the segments on the wire.
-^C or SIGTERM detaches and prints the totals. Takes CAP_BPF and CAP_NET_ADMIN.
-A terminal gets a table, a pipe gets a line per second; the last one is as of the end.
+Every packet is counted and passed on. A GSO or GRO packet counts as the segments that are on the wire.
+^C or SIGTERM detaches and prints the totals. Needs CAP_BPF and CAP_NET_ADMIN.
+A terminal shows a table, a pipe gets one line per second; the last one is taken at the end.
 
 Examples:
   $ node-ebpf flows eth0
@@ -68,7 +72,7 @@ async function flows(iface: string, options: FlowsOptions): Promise<void> {
     const { TcClassifier } = await import('../../programs/index.ts');
     const { netns, direction, rule: rules = [] } = options;
     const target = { iface, ...(netns === undefined ? {} : { netns }) };
-    // The command leaves nothing: where the qdisc is its own and nobody else's, that goes too.
+    // Leaves nothing behind: removes the qdisc too if this command made it and no other program uses it.
     const classifier = await TcClassifier.attach({ ...target, direction, rules, removeQdisc: true });
     try {
       await show(classifier, iface, options, end.signal);
@@ -113,6 +117,6 @@ function lostAttachment(iface: string): EbpfAttachError {
   return new EbpfAttachError(`flows ${iface}: the classifier is no longer attached`, {
     code: 'ERR_EBPF_NOT_ATTACHED',
     target: iface,
-    hint: 'the interface is gone, or somebody detached or replaced the program',
+    hint: 'the interface is gone, or the program was detached or replaced from outside',
   });
 }

@@ -5,10 +5,10 @@ import { clip } from '../terminal/screen.ts';
 import type { Area } from '../terminal/view.ts';
 import { classLines, type FlowSubject, flowLines, flowsWords, waysOf } from './view.ts';
 
-// A blank line and the head before each table; a blank line and the last one behind them.
+// Lines used besides rows: the title, a blank line and a head per table, a blank line and the last line.
 const AROUND = { title: 1, table: 2, last: 2 };
 
-/** The lines of one screen of `flows`, none wider than the terminal and not more than it is high. */
+/** Makes the lines of one screen of `flows`, cut to the width and height of the terminal. */
 export function flowFrame(subject: FlowSubject, sample: FlowSample, final: boolean, area: Area): string[] {
   const { columns, rows, stream } = area;
   const { classes, rates, flows } = final ? meanSample(sample) : sample;

@@ -5,13 +5,13 @@ import { print, printJson } from '../terminal/output.ts';
 import { type Column, tableLines } from '../terminal/table.ts';
 import type { View } from '../terminal/view.ts';
 
-/** What `flows` looks at. */
+/** The interface that `flows` watches, and how. */
 export interface FlowSubject {
   iface: string;
   direction: 'ingress' | 'egress' | 'both';
-  /** As the kernel reports it. */
+  /** The kind of attachment that the kernel reports. */
   via: 'tcx' | 'clsact';
-  /** How many flows are shown. */
+  /** The number of flows to show. */
   top: number;
 }
 
@@ -43,7 +43,7 @@ export class JsonView implements View<FlowSample> {
   close(): void {}
 }
 
-/** For pipes and logs: a line per interval, under one head, and the flows at the end. */
+/** For pipes and logs: one line per interval under one head, and the flows at the end. */
 export class LineView implements View<FlowSample> {
   readonly #subject: FlowSubject;
 
@@ -89,7 +89,7 @@ function cell(text: string): string {
   return ` ${text.padStart(CELL - 1)}`;
 }
 
-/** `tcp 192.0.2.1:40000 > 192.0.2.2:443 out` */
+/** A flow as `tcp 192.0.2.1:40000 > 192.0.2.2:443 out`. */
 export function flowWords(flow: Flow): string {
   const { protocol } = flow;
   return `${protocol} ${sourceWords(flow)} > ${destinationWords(flow)} ${way(flow)}`;
@@ -114,7 +114,7 @@ function endpoint(address: string, port: number): string {
 
 const right = (head: string): Column => ({ head, align: 'right' });
 
-/** A table of the classes, head and all. */
+/** Makes a table of the classes, with its head. */
 export function classLines(
   classes: FlowSample['classes'],
   ways: readonly ('ingress' | 'egress')[],
@@ -130,7 +130,7 @@ export function classLines(
   );
 }
 
-/** A table of flows, head and all; of none, nothing. */
+/** Makes a table of flows, with its head; no lines if there are no flows. */
 export function flowLines(flows: FlowSample['flows']): string[] {
   if (flows.length === 0) return [];
   return tableLines(
@@ -157,7 +157,7 @@ export function flowLines(flows: FlowSample['flows']): string[] {
   );
 }
 
-/** `12 flows`, and what was lost of them. */
+/** `12 flows`, and the number of evicted ones if there are any. */
 export function flowsWords({ flows, evicted }: FlowSample): string {
   return [plural(flows.length, 'flow'), ...(evicted > 0 ? [`${count(evicted)} evicted`] : [])].join(', ');
 }

@@ -15,7 +15,7 @@ const COLUMNS: readonly Column[] = [
 ];
 const CALLS: Column = { head: 'calls', align: 'right', width: 12 };
 
-// A cell of a heat strip is a slot. What is faster than 32 ns is in the first: no call is.
+// A cell of a heat strip is one slot. The first one holds everything below 32 ns: no call is that fast.
 const FIRST = 4;
 const MARKS = [
   { slot: 10, text: '1 µs' },
@@ -24,7 +24,7 @@ const MARKS = [
 ];
 const SHADES = ['░', '▒', '▓', '█'];
 
-/** A cell for each slot, the darker the more calls fell in it, against the slot that has most. @internal */
+/** Draws a cell for each slot; its shade is its share of calls, relative to the fullest slot. @internal */
 export function heatStrip({ slots }: Pick<Log2Histogram, 'slots'>): string {
   const cells = [...slots.slice(FIRST)];
   cells[0] = slots.slice(0, FIRST + 1).reduce((sum, calls) => sum + calls, 0);
@@ -32,14 +32,14 @@ export function heatStrip({ slots }: Pick<Log2Histogram, 'slots'>): string {
   return cells
     .map((calls) => {
       if (calls <= 0) return ' ';
-      // By magnitude: one call in a thousand is what a look at latency is for.
+      // Logarithmic, so that one call in a thousand can be seen.
       const share = most > 1 ? Math.log(calls) / Math.log(most) : 1;
       return SHADES[Math.min(Math.floor(share * SHADES.length), SHADES.length - 1)];
     })
     .join('');
 }
 
-// Where its mark begins, a time is.
+// The first character of a mark is at its time.
 function scale(): string {
   return MARKS.reduce((line, { slot, text }) => line.padEnd(slot - FIRST) + text, '');
 }
@@ -48,7 +48,7 @@ function width(columns: readonly Column[]): number {
   return columns.reduce((cells, column) => cells + (column.width ?? 0), 0);
 }
 
-/** The lines of one screen of `latency`, none wider than the terminal and not more than it is high. @internal */
+/** Makes the lines of one screen of `latency`, cut to the size of the terminal. @internal */
 export function latencyFrame(
   subject: LatencySubject,
   sample: LatencySample,
@@ -58,7 +58,7 @@ export function latencyFrame(
   const room = columns - 1; // a character in the last cell makes some terminals wrap
   const paint = (format: Parameters<typeof styleText>[0], text: string) =>
     styleText(format, text, { stream });
-  // Colours around nothing would be blanks at the end of a line.
+  // Colour codes around an empty cell would keep trimEnd() from removing its blanks.
   const painted = (cells: string) => (cells === '' ? '' : paint('yellow', cells));
   const histograms = final ? sample.totals : sample.last;
   const rates = final ? meanRates(sample) : sample.rates;
@@ -79,7 +79,7 @@ export function latencyFrame(
   const heading = `${paint('bold', title(subject))}  ${duration(sample.elapsed)}`;
   const lost = lostWords(sample.lost);
   const lines = [
-    final ? `${heading}, detached: of the whole run` : heading,
+    final ? `${heading}, detached: whole run` : heading,
     '',
     paint('dim', head),
     ...body,

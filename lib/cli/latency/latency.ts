@@ -20,23 +20,27 @@ interface LatencyOptions {
 export function addLatency(program: Command): void {
   program
     .command('latency')
-    .description('measure how long system calls take, once a second')
-    .option('--pid <n>', 'only those of this process; the command ends when it does', processId)
-    .option('--cgroup <path>', 'only those of processes in this cgroup (v2), or below it')
-    .option('--syscalls <names>', `a comma-separated list of ${SYSCALLS.join(', ')}`, syscallNames)
+    .description('measure how long system calls take, once per second')
+    .option(
+      '--pid <n>',
+      'only system calls of this process; the command ends when the process does',
+      processId,
+    )
+    .option('--cgroup <path>', 'only system calls of processes in this cgroup (v2) or below it')
+    .option('--syscalls <names>', `comma-separated, from ${SYSCALLS.join(', ')}`, syscallNames)
     .addOption(
-      new Option('--via <flavour>', 'raw tracepoints, or kprobes where the kernel has no such tracepoints')
+      new Option('--via <flavour>', 'raw tracepoints, or kprobes if the kernel has no raw tracepoints')
         .choices(['auto', 'raw_tp', 'kprobe'])
         .default('auto'),
     )
-    .option('--seconds <n>', 'stop after so many seconds', positiveNumber)
+    .option('--seconds <n>', 'stop after this many seconds', positiveNumber)
     .option('--json', 'print one JSON object per line')
     .addHelpText(
       'after',
       `
-Its own calls are left out. p50 and p99 are the middles of slots that double: the true times are at most 1.41 times as
-long or as short. ^C or SIGTERM detaches and prints the totals. Takes CAP_BPF and CAP_PERFMON.
-A terminal gets a table, a pipe gets a line per second; the last one is as of the end.
+Calls of the command itself are left out. p50 and p99 are midpoints of slots whose width doubles: the true value is
+within a factor of 1.41. ^C or SIGTERM detaches and prints the totals. Needs CAP_BPF and CAP_PERFMON.
+A terminal shows a table, a pipe gets one line per second; the last one is taken at the end.
 
 Examples:
   $ node-ebpf latency
@@ -109,7 +113,7 @@ function isRunning(pid: number): boolean {
 export function processId(text: string): number {
   const pid = Number(text);
   if (!/^\d+$/.test(text) || pid < 1 || pid > 2 ** 22) {
-    throw new InvalidArgumentError('Expected the id of a process.');
+    throw new InvalidArgumentError('Expected a process ID.');
   }
   return pid;
 }

@@ -5,11 +5,11 @@ import type { LostCalls, SyscallFlavour } from '../../programs/syscall-latency.t
 import { print, printable, printJson } from '../terminal/output.ts';
 import type { View } from '../terminal/view.ts';
 
-/** What `latency` looks at. */
+/** The system calls that `latency` measures. */
 export interface LatencySubject {
-  /** The kernel's hooks that were taken. */
+  /** The kind of hook that the programs are attached to. */
   via: SyscallFlavour;
-  /** Whose calls. */
+  /** The processes that are measured, in words. */
   of: string;
 }
 
@@ -17,17 +17,17 @@ export function title({ via, of }: LatencySubject): string {
   return `system calls of ${printable(of)}, via ${via}`;
 }
 
-/** What is missing from the histograms, in words; undefined where nothing is. */
+/** The calls that are missing from the histograms, in words; undefined if none are. */
 export function lostWords({ noRoom, noReturn, notRun }: LostCalls): string | undefined {
   const words = [
-    ...(noRoom > 0 ? [`${plural(noRoom, 'call')} found no room`] : []),
-    ...(noReturn > 0 ? [`${plural(noReturn, 'call')} ended unseen`] : []),
-    ...(notRun > 0 ? [`${plural(notRun, 'run')} left out by the kernel`] : []),
+    ...(noRoom > 0 ? [`${plural(noRoom, 'call')} not measured (too many threads)`] : []),
+    ...(noReturn > 0 ? [`${plural(noReturn, 'call')} with no exit seen`] : []),
+    ...(notRun > 0 ? [`${plural(notRun, 'run')} skipped by the kernel`] : []),
   ];
   return words.length > 0 ? `lost: ${words.join(', ')}` : undefined;
 }
 
-/** For programs: one JSON object per line. What no call gives a time to, and what has no bound, is null. */
+/** For programs: one JSON object per line. The time of no calls and an infinite errorFactor are null. */
 export class LatencyJson implements View<LatencySample> {
   readonly #subject: LatencySubject;
 
@@ -53,7 +53,7 @@ export class LatencyJson implements View<LatencySample> {
 
 const CELL = 29;
 
-/** For pipes and logs: a line per interval, under one head. */
+/** For pipes and logs: one line per interval under one head. */
 export class LatencyLines implements View<LatencySample> {
   readonly #subject: LatencySubject;
 

@@ -1,10 +1,10 @@
 import { InvalidArgumentError } from 'commander';
 import { LITTLE_ENDIAN } from '../../core/endian.ts';
 
-/** A key from the command line: a number, or bytes as they are in memory. */
+/** A key from the command line: a number, or bytes in memory order. */
 export type KeyText = { number: bigint } | { bytes: Uint8Array };
 
-/** `7`, `0a:00:00:01` or `0x0a000001`. */
+/** Parses `7`, `0a:00:00:01` or `0x0a000001`. */
 export function parseKey(text: string): KeyText {
   if (/^\d+$/.test(text)) return { number: BigInt(text) };
   const hex = /^[\da-f]{1,2}(:[\da-f]{1,2})+$/i.test(text)
@@ -18,7 +18,7 @@ export function parseKey(text: string): KeyText {
   return { bytes: Uint8Array.from(hex, (byte) => Number.parseInt(byte, 16)) };
 }
 
-/** The bytes of a key for a map whose keys are `size` bytes; a number is in the machine's byte order. */
+/** Returns a key as `size` bytes; a number is stored in the machine's byte order. */
 export function keyBytes(key: KeyText, size: number): Uint8Array {
   if ('bytes' in key) {
     if (key.bytes.length === size) return key.bytes;
@@ -36,7 +36,7 @@ export function keyBytes(key: KeyText, size: number): Uint8Array {
   return Uint8Array.from(LITTLE_ENDIAN ? bytes : bytes.reverse());
 }
 
-/** `0a:00:00:01`, as parseKey() takes it. */
+/** Formats bytes as `0a:00:00:01`, which parseKey() accepts. */
 export function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
     .toString('hex')

@@ -10,13 +10,13 @@ import type { RowOptions, WatchOptions } from './options.ts';
 import { keyWords, namedFields, RowFormat, type RowLine, rowWords } from './row.ts';
 
 const NAMING = `
-A name that several maps have is an error which lists their ids. An id or a name takes CAP_SYS_ADMIN, a pin CAP_BPF;
-the kernel tells the names of fields with CAP_SYS_ADMIN alone.`;
+If several maps have the name, the command fails and lists their IDs. An ID or a name needs CAP_SYS_ADMIN, a pin
+CAP_BPF; the names of fields need CAP_SYS_ADMIN.`;
 
 export function addMap(program: Command): void {
   const map = program
     .command('map')
-    .description('show the values of one map')
+    .description('show the contents of one map')
     .addHelpText(
       'after',
       `
@@ -35,14 +35,14 @@ function addDump(map: Command): void {
     .command('dump')
     .description('print every row')
     .argument('<map>', MAP_ARGUMENT)
-    .option('--limit <n>', 'stop after so many keys', wholeNumber({ least: 1 }))
-    .option('--per-cpu', "each CPU's value, instead of their sum")
+    .option('--limit <n>', 'stop after this many keys', wholeNumber({ least: 1 }))
+    .option('--per-cpu', "show each CPU's value instead of the sum")
     .option('--json', 'print one JSON object per line')
     .addHelpText(
       'after',
       `
-A key is an array's index, or its bytes in hexadecimal. A value is its integers by their names, where the map has BTF;
-else its bytes, or sums of 64-bit words by their offsets. With --json, a number above 2^53 is text.
+A key is shown as an array index, or as bytes in hexadecimal. A value is shown as integers with their names if the map
+has BTF; otherwise as bytes, or as sums of 64-bit words with their offsets. In JSON, a number above 2^53 is a string.
 ${NAMING}
 
 Examples:
@@ -71,7 +71,7 @@ async function dump(
       lines.push(...format.lines(key, slot));
     }
     show(lines, json);
-    await turn(); // where an error of standard output is heard
+    await turn(); // lets an error of standard output arrive
     if (stdoutLost.aborted) return;
   }
 }
@@ -81,16 +81,16 @@ function addGet(map: Command): void {
     .command('get')
     .description('print the value of one key')
     .argument('<map>', MAP_ARGUMENT)
-    .argument('<key>', 'a number, or its bytes: 0a:00:00:01, 0x0a000001', parseKey)
-    .option('--per-cpu', "each CPU's value, instead of their sum")
-    .option('--json', 'print one JSON object, or with --per-cpu one per line')
+    .argument('<key>', 'a number, or bytes such as 0a:00:00:01 or 0x0a000001', parseKey)
+    .option('--per-cpu', "show each CPU's value instead of the sum")
+    .option('--json', 'print one JSON object; with --per-cpu, one per line')
     .addHelpText(
       'after',
       `
-A number is for keys of 1, 2, 4 or 8 bytes, in the byte order of this machine; bytes are as they are in memory.
+A number is for keys of 1, 2, 4 or 8 bytes in the byte order of this machine; bytes are in memory order.
 ${NAMING}
 
-Exit status: 0 where the key is there, 1 where it is not.
+Exit status: 0 if the map has the key, 1 if it does not.
 
 Examples:
   $ node-ebpf map get packet_counters 1
@@ -108,26 +108,26 @@ async function get(map: BpfMap, text: KeyText, { perCpu, json }: RowOptions): Pr
   const slot = map.get(key);
   if (slot) return show(format.lines(key, slot), json);
   process.exitCode = 1;
-  const told = keyWords(map, key);
-  if (json) printJson({ key: told, value: null });
-  else print(`${printable(map.name || String(map.id))} has no key ${told}`);
+  const name = keyWords(map, key);
+  if (json) printJson({ key: name, value: null });
+  else print(`${printable(map.name || String(map.id))} has no key ${name}`);
 }
 
 function addWatch(map: Command): void {
   map
     .command('watch')
-    .description('show the values again and again, and how fast they change')
+    .description('show the values at an interval, and how fast they change')
     .argument('<map>', MAP_ARGUMENT)
-    .option('--interval <s>', 'seconds from one look to the next', positiveNumber, 1)
-    .option('--seconds <n>', 'stop after so many seconds', positiveNumber)
-    .option('--fields <names>', 'by their names in BTF or by offset, with commas; default: all', fieldList)
-    .option('--per-cpu', "each CPU's values, instead of their sum")
+    .option('--interval <s>', 'seconds between samples', positiveNumber, 1)
+    .option('--seconds <n>', 'stop after this many seconds', positiveNumber)
+    .option('--fields <names>', 'comma-separated names in BTF, or offsets; default: all', fieldList)
+    .option('--per-cpu', "show each CPU's values instead of the sums")
     .option('--json', 'print one JSON object per line, with every row')
     .addHelpText(
       'after',
       `
-A terminal gets a table: where there are more rows than lines, those that change fastest. A pipe gets a line for each
-row that changed. ^C or SIGTERM ends it. Rates are per second of the time that really passed.
+A terminal shows a table, of the fastest-changing rows if not all fit. A pipe gets a line for each row that changed.
+^C or SIGTERM ends the command. Rates are per second of the time that really passed.
 ${NAMING}
 
 Examples:
@@ -150,7 +150,7 @@ function requireRows({ name, id, type, keySize }: BpfMap): void {
   if (keySize > 0) return;
   throw new EbpfNotSupportedError(`read map ${name || id}: a ${type} map has no keys`, {
     feature: `rows of a ${type} map`,
-    hint: 'this shows maps that have keys: arrays, hashes, tries',
+    hint: 'map dump, get and watch read maps with keys: arrays, hashes and tries',
   });
 }
 
@@ -159,10 +159,9 @@ function show(lines: readonly RowLine[], json?: true): void {
   else print(...lines.map(rowWords));
 }
 
-/** `packets,8`: names of BTF, and offsets. @internal */
+/** Parses a list of BTF names and offsets, such as `packets,8`. @internal */
 export function fieldList(text: string): (string | number)[] {
   const fields = text.split(',').map((field) => field.trim());
-  if (fields.includes(''))
-    throw new InvalidArgumentError('Expected names or offsets with commas between them.');
+  if (fields.includes('')) throw new InvalidArgumentError('Expected names or offsets, separated by commas.');
   return fields.map((field) => (/^\d+$/.test(field) ? Number(field) : field));
 }

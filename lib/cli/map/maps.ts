@@ -5,12 +5,12 @@ import { print, printable, printJson } from '../terminal/output.ts';
 export function addMaps(program: Command): void {
   program
     .command('maps')
-    .description('show every map on this machine, whoever made it')
+    .description('list all BPF maps on this machine')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `
-Takes CAP_SYS_ADMIN. Memory is what the kernel charges for the map now.
+Needs CAP_SYS_ADMIN. Memory is the amount that the kernel charges for the map now.
 
 Examples:
   $ node-ebpf maps

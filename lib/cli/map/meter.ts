@@ -1,4 +1,4 @@
-/** What a reader has of a map: MapReader, and what tests put in its place. */
+/** The part of MapReader that MapMeter uses; tests implement it too. */
 export interface Rows {
   readonly keys: Uint8Array;
   readonly values: Float64Array;
@@ -9,7 +9,7 @@ export interface Rows {
 
 export interface MapRow {
   key: number | string;
-  /** The number of the CPU, where each is told apart. */
+  /** The number of the CPU, if each CPU has its own row. */
   cpu?: number;
   values: readonly number[];
   /** Per second of the time that really passed. */
@@ -19,12 +19,12 @@ export interface MapRow {
 
 export interface MapSample {
   time: Date;
-  /** Since the meter was made, in seconds. */
+  /** Seconds since the meter was made. */
   elapsed: number;
   rows: readonly MapRow[];
 }
 
-/** Turns the rows of a map into rates. A row that was not there before began at 0. */
+/** Computes the rates of a map's rows. A new row counts from 0. */
 export class MapMeter {
   readonly #reader: Rows;
   readonly #keyOf: (key: Uint8Array) => number | string;
@@ -35,7 +35,7 @@ export class MapMeter {
   #at: number;
   #before: ReadonlyMap<string, readonly number[]> | undefined;
 
-  /** @param now milliseconds of a clock that only goes forward */
+  /** @param now a monotonic clock, in milliseconds */
   constructor(
     reader: Rows,
     shape: { keySize: number; perCpu: boolean; keyOf: (key: Uint8Array) => number | string },

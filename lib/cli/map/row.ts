@@ -7,23 +7,23 @@ import { printable } from '../terminal/output.ts';
 import { hex } from './key.ts';
 
 interface NamedField extends CounterField {
-  /** Empty where the value is one integer, and BTF has no name for it. */
+  /** Empty if the value is one integer, for which BTF has no name. */
   name: string;
 }
 
-/** A row as `map dump --json` and `map get --json` print it. */
+/** A row in the form that `map dump --json` and `map get --json` print. */
 export interface RowLine {
-  /** An array's index, or the bytes of a key. */
+  /** An array index, or the bytes of a key. */
   key: number | string;
-  /** With --per-cpu. */
+  /** The number of the CPU, with --per-cpu. */
   cpu?: number;
-  /** By name; what is above 2^53, and so no exact number in JSON, is text. */
+  /** The integers by name. A number above 2^53 is a string, as JSON numbers are not exact there. */
   values?: Record<string, number | string>;
-  /** Its bytes, where nothing is known of it. */
+  /** The bytes of the value, if its fields are unknown. */
   value?: string;
 }
 
-/** How the rows of one map are told. */
+/** Formats the rows of one map. */
 export class RowFormat {
   readonly #map: BpfMap;
   readonly #fields: readonly NamedField[] | undefined;
@@ -35,21 +35,21 @@ export class RowFormat {
     const isPerCpu = perCpuMap(map);
     if (perCpu) requirePerCpu(map);
     this.#map = map;
-    this.#fields = fields ?? (isPerCpu && !perCpu ? words(map) : undefined);
+    this.#fields = fields ?? (isPerCpu && !perCpu ? wholeWords(map) : undefined);
     this.#summed = isPerCpu && !perCpu && this.#fields !== undefined;
     this.#stride = isPerCpu ? Math.ceil(map.valueSize / 8) * 8 : map.valueSize;
     this.#cpus = isPerCpu ? map.slotSize / this.#stride : 1;
   }
 
-  /** One for the row, or one for each CPU. */
+  /** Formats a row as one line, or as one line per CPU. */
   lines(key: Uint8Array, slot: Uint8Array): RowLine[] {
-    const told = keyWords(this.#map, key);
+    const name = keyWords(this.#map, key);
     const parts = Array.from({ length: this.#cpus }, (_, cpu) =>
       slot.subarray(cpu * this.#stride, cpu * this.#stride + this.#map.valueSize),
     );
-    if (this.#summed) return [{ key: told, ...this.#values(parts) }];
+    if (this.#summed) return [{ key: name, ...this.#values(parts) }];
     return parts.map((value, cpu) => ({
-      key: told,
+      key: name,
       ...(perCpuMap(this.#map) ? { cpu } : {}),
       ...(this.#fields ? this.#values([value]) : { value: hex(value) }),
     }));
@@ -64,7 +64,7 @@ export class RowFormat {
   }
 }
 
-/** `3: packets=12 bytes=720`; `0a:00:00:01 cpu 0: 01:00:00:00`. */
+/** A row as text: `3: packets=12 bytes=720`, or `0a:00:00:01 cpu 0: 01:00:00:00`. */
 export function rowWords({ key, cpu, values, value = '' }: RowLine): string {
   const what = values
     ? Object.entries(values)
@@ -74,7 +74,7 @@ export function rowWords({ key, cpu, values, value = '' }: RowLine): string {
   return `${key}${cpu === undefined ? '' : ` cpu ${cpu}`}: ${what}`;
 }
 
-/** The integers of a value that BTF names; undefined where the kernel knows none, or does not tell this process. */
+/** The integers of a value by BTF; undefined if BTF names none, or this process may not read it. */
 export async function namedFields(map: BpfMap): Promise<NamedField[] | undefined> {
   const { membersOf } = await import('../../map/fields.ts');
   try {
@@ -86,7 +86,7 @@ export async function namedFields(map: BpfMap): Promise<NamedField[] | undefined
   }
 }
 
-/** An array's index; else the bytes. */
+/** A key as an array index, or else as bytes. */
 export function keyWords(map: BpfMap, key: Uint8Array): number | string {
   if (!map.type.endsWith('array') || key.length !== 4) return hex(key);
   return new DataView(key.buffer, key.byteOffset).getUint32(0, LITTLE_ENDIAN);
@@ -99,12 +99,12 @@ export function perCpuMap({ type }: BpfMap): boolean {
 export function requirePerCpu(map: BpfMap): void {
   if (perCpuMap(map)) return;
   throw new InvalidArgumentError(
-    `Expected a map with values for each CPU for --per-cpu, but ${map.name || map.id} is of type ${map.type}.`,
+    `Expected a per-CPU map for --per-cpu but ${map.name || map.id} is of type ${map.type}.`,
   );
 }
 
-// What can be added up where nothing is known of the values: as a reader has it.
-function words({ valueSize }: BpfMap): NamedField[] | undefined {
+// The integers to add up if the fields of a value are unknown: the same as MapReader's.
+function wholeWords({ valueSize }: BpfMap): NamedField[] | undefined {
   if ([1, 2, 4].includes(valueSize)) return [{ name: 'value', offset: 0, size: valueSize, signed: false }];
   if (valueSize % 8 !== 0) return undefined;
   return Array.from({ length: valueSize / 8 }, (_, i) => ({

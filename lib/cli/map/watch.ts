@@ -12,17 +12,17 @@ import { MapMeter, type MapRow, type MapSample } from './meter.ts';
 import type { WatchOptions } from './options.ts';
 import { keyWords, namedFields, perCpuMap, requirePerCpu } from './row.ts';
 
-/** What `map watch` looks at. */
+/** The map that `map watch` shows. */
 export interface WatchedMap {
   id: number;
   name: string;
   type: string;
-  /** The names of a row's numbers. */
+  /** The names of the numbers in a row. */
   fields: readonly string[];
   perCpu: boolean;
 }
 
-// The field of a value that is one integer, which BTF has no name for.
+// The name of the field if the value is one integer, for which BTF has no name.
 const WHOLE = 'value';
 
 export async function watchMap(
@@ -33,14 +33,20 @@ export async function watchMap(
   try {
     if (perCpu) requirePerCpu(map);
     const members = (await namedFields(map))?.map(({ name }) => name);
-    const asked = fields?.map((field) => (field === WHOLE && members?.[0] === '' ? '' : field)) ?? members;
-    using reader = map.reader({ ...(asked ? { fields: asked } : {}), perCpu: perCpu === true });
-    const names = asked?.map((field) => String(field) || WHOLE) ?? offsets(map, reader.fields);
-    const told = perCpu === true && perCpuMap(map);
-    const watched: WatchedMap = { id: map.id, name: map.name, type: map.type, fields: names, perCpu: told };
+    const chosen = fields?.map((field) => (field === WHOLE && members?.[0] === '' ? '' : field)) ?? members;
+    using reader = map.reader({ ...(chosen ? { fields: chosen } : {}), perCpu: perCpu === true });
+    const names = chosen?.map((field) => String(field) || WHOLE) ?? offsets(map, reader.fields);
+    const eachCpu = perCpu === true && perCpuMap(map);
+    const watched: WatchedMap = {
+      id: map.id,
+      name: map.name,
+      type: map.type,
+      fields: names,
+      perCpu: eachCpu,
+    };
     const meter = new MapMeter(reader, {
       keySize: map.keySize,
-      perCpu: told,
+      perCpu: eachCpu,
       keyOf: (key: Uint8Array) => keyWords(map, key),
     });
     const view = await chooseView<MapSample>(json, {
@@ -60,7 +66,7 @@ export async function watchMap(
   }
 }
 
-// As wholeValue() of lib/map/fields.ts has it.
+// The same offsets as those of wholeValue() in lib/map/fields.ts.
 function offsets({ valueSize }: BpfMap, fields: number): string[] {
   if (valueSize < 8) return [WHOLE];
   return Array.from({ length: fields }, (_, i) => String(8 * i));
@@ -95,7 +101,7 @@ class JsonView implements View<MapSample> {
   close(): void {}
 }
 
-/** For pipes and logs: a line for each row that changed. */
+/** For pipes and logs: one line for each row that changed. */
 class LineView implements View<MapSample> {
   readonly #map: WatchedMap;
 
@@ -104,9 +110,7 @@ class LineView implements View<MapSample> {
   }
 
   open({ rows }: MapSample): void {
-    print(
-      `${title(this.#map)}: ${plural(rows.length, 'row')}; those that change, with their rates per second`,
-    );
+    print(`${title(this.#map)}: ${plural(rows.length, 'row')}; rows that change, with rates per second`);
   }
 
   show({ time, rows }: MapSample): void {
@@ -128,10 +132,10 @@ class LineView implements View<MapSample> {
   }
 }
 
-// A blank line and the heads before the rows; a blank line and the last one after them.
+// Lines used besides rows: the title, a blank line and the head, a blank line and the last line.
 const AROUND = { title: 1, before: 2, after: 2 };
 
-/** The lines of one screen of `map watch`, none wider than the terminal and not more than it is high. @internal */
+/** Makes the lines of one screen of `map watch`, cut to the size of the terminal. @internal */
 export function mapFrame(map: WatchedMap, sample: MapSample, final: boolean, area: Area): string[] {
   const { stream } = area;
   const paint = (format: 'bold' | 'dim', text: string) => styleText(format, text, { stream });
@@ -162,7 +166,7 @@ export function mapFrame(map: WatchedMap, sample: MapSample, final: boolean, are
   return lines.slice(0, Math.max(area.rows - 1, 1)).map((line) => clip(line, area.columns - 1));
 }
 
-// In the map's order: rows that change places at every look cannot be read.
+// Keeps the map's order: rows that change places with every sample cannot be read.
 function fastest(rows: readonly MapRow[], most: number): readonly MapRow[] {
   if (rows.length <= most) return rows;
   const speed = ({ rates }: MapRow) => rates.reduce((fast, one) => Math.max(fast, Math.abs(one)), 0);

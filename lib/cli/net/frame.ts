@@ -9,7 +9,7 @@ import type { Area } from '../terminal/view.ts';
 export interface NetFrame {
   title: string;
   sample: NetSample;
-  /** The one that stays: means of the whole run in place of the last second's rates. */
+  /** Whether this is the last screen: means of the whole run instead of the rates of the last second. */
   final: boolean;
 }
 
@@ -28,7 +28,7 @@ function number(head: string): Column {
   return { head, align: 'right', width: 14 };
 }
 
-/** The lines of one screen of `net`, none wider than the terminal and not more than it is high: the busiest come first. */
+/** Makes the lines of one screen of `net`, cut to the size of the terminal, the busiest interface first. */
 export function netFrame({ title, sample, final }: NetFrame, { columns, rows, stream }: Area): string[] {
   const room = columns - 1; // a character in the last cell makes some terminals wrap
   const paint = (format: Parameters<typeof styleText>[0], text: string) =>

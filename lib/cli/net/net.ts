@@ -18,17 +18,17 @@ export function addNet(program: Command): void {
   program
     .command('net')
     .description(
-      'count what interfaces send and receive, what is dropped and why, and what TCP does, once a second',
+      'count packets sent and received per interface, drops by reason and TCP events, once per second',
     )
-    .option('--iface <name>', 'only this interface; TCP is counted on all of them')
-    .option('--netns <path>', 'another network namespace, such as /run/netns/blue')
-    .option('--seconds <n>', 'stop after so many seconds', positiveNumber)
+    .option('--iface <name>', 'only this interface; TCP is always counted on all interfaces')
+    .option('--netns <path>', 'count in this network namespace, such as /run/netns/blue')
+    .option('--seconds <n>', 'stop after this many seconds', positiveNumber)
     .option('--json', 'print one JSON object per line')
     .addHelpText(
       'after',
       `
-Nothing that passes is changed. ^C or SIGTERM detaches and prints the totals. Takes CAP_BPF and CAP_PERFMON.
-A terminal gets tables, a pipe gets a line per second of all interfaces together, and each by itself at the end.
+No packet is changed. ^C or SIGTERM detaches and prints the totals. Needs CAP_BPF and CAP_PERFMON.
+A terminal shows tables; a pipe gets one line per second for all interfaces, and one per interface at the end.
 
 Examples:
   $ node-ebpf net

@@ -17,7 +17,7 @@ export class JsonNetView implements View<NetSample> {
 const HEADS = ['rx', 'tx', 'drops', 'retransmits', 'opened', 'closed'];
 const WIDTHS = [20, 20, 9, 13, 9, 9];
 
-/** For pipes and logs: a line per interval of all interfaces together, and each by itself at the end. */
+/** For pipes and logs: one line per interval for all interfaces, and one per interface at the end. */
 export class LineNetView implements View<NetSample> {
   readonly #title: string;
 
@@ -26,7 +26,7 @@ export class LineNetView implements View<NetSample> {
   }
 
   open(): void {
-    print(`${this.#title}: packets/s and bytes/s, packets dropped and TCP's doings per second`);
+    print(`${this.#title}: packets/s and bytes/s, drops and TCP events per second`);
     print(`time    ${cells(HEADS)}`);
   }
 

@@ -8,12 +8,12 @@ export function addInspect(program: Command): void {
   program
     .command('inspect')
     .description('show the programs, maps, licence and BTF of a BPF object file')
-    .argument('<file>', 'an object file that clang -target bpf made')
+    .argument('<file>', 'an object file made by clang -target bpf')
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `
-The file is only read: this takes no privilege, and asks nothing of the kernel.
+The file is only read: no privilege is needed, and the kernel is not asked.
 
 Examples:
   $ node-ebpf inspect xdp_counter.bpf.o
@@ -30,7 +30,7 @@ Examples:
 async function describe(file: string, info: ObjectInfo): Promise<string[]> {
   const { tableLines } = await import('../terminal/table.ts');
   const btf = info.hasBtf ? `yes, ${plural(info.coreRelocations, 'CO-RE relocation')}` : 'no';
-  const facts = tableLines(
+  const summary = tableLines(
     [{ head: 'file' }, { head: printable(file) }],
     [
       ['size', bytes(info.bytes)],
@@ -63,7 +63,7 @@ async function describe(file: string, info: ObjectInfo): Promise<string[]> {
     ]),
   );
   return [
-    ...facts,
+    ...summary,
     '',
     ...(info.programs.length > 0 ? underHead(programs) : ['no programs']),
     '',

@@ -9,20 +9,20 @@ import { print, printable, printJson } from '../terminal/output.ts';
 export function addValidate(program: Command): void {
   program
     .command('validate')
-    .description('say whether a file is a BPF object that can be loaded, and what is wrong with it')
-    .argument('<file>', 'an object file that clang -target bpf made')
-    .option('--dry-run', 'have the kernel verify each program too, and show what that costs')
+    .description('check whether a BPF object file can be loaded, and show what is wrong with it')
+    .argument('<file>', 'an object file made by clang -target bpf')
+    .option('--dry-run', 'also have the kernel verify each program, and show the cost')
     .option(
       '--btf <file>',
-      "hold CO-RE relocations against this kernel's BTF, not against the running kernel's",
+      "check CO-RE relocations against this kernel's BTF instead of the running kernel's",
     )
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `
-Exit status: 0 where the file is ok (there may be warnings), 1 where it is not.
-Without --dry-run the file is only read: this takes no privilege. With it, each program is loaded alone, and taken
-away again.
+Exit status: 0 if the file is ok (there may be warnings), 1 if it is not.
+Without --dry-run the file is only read, and no privilege is needed. With it, each program is loaded on its own, and
+unloaded again.
 
 Examples:
   $ node-ebpf validate xdp_counter.bpf.o
@@ -53,7 +53,7 @@ function describe({ rule, level, place, message, remedy }: Finding): string[] {
 }
 
 function cost({ program, ok, processed, peakStates, stackDepth }: VerifierVerdict): string {
-  const word = ok ? 'the verifier accepts it' : 'the verifier refuses it';
+  const word = ok ? 'accepted by the verifier' : 'refused by the verifier';
   const costs = [
     `${plural(processed, 'instruction')} processed`,
     `${plural(peakStates, 'state')} at once`,

@@ -18,23 +18,35 @@ interface AttachOptions extends PinnedOptions {
 }
 
 export function addAttach(program: Command): void {
-  pinnedCommand(program, 'attach', 'attach a loaded program, and keep it attached')
-    .argument('<handle>', 'what load printed')
-    .argument('[iface]', 'the interface; none for a program whose SEC() says where, such as a tracepoint')
+  pinnedCommand(program, 'attach', 'attach a loaded program, and keep it attached when this command ends')
+    .argument('<handle>', 'the handle that load printed')
+    .argument(
+      '[iface]',
+      'the interface; omit it if the SEC() of the program names the target, such as a tracepoint',
+    )
     .addOption(
-      new Option('--mode <mode>', 'XDP: where to start; hw tries hw, drv and skb, drv tries drv and skb')
+      new Option(
+        '--mode <mode>',
+        'XDP: mode to try first; hw falls back to drv, then skb; drv falls back to skb',
+      )
         .choices(['hw', 'drv', 'skb'])
         .default('drv'),
     )
-    .option('--strict', 'XDP: only that mode')
-    .addOption(new Option('--direction <way>', 'TC').choices(['ingress', 'egress']).default('ingress'))
-    .addOption(new Option('--via <how>', 'TC').choices(['auto', 'tcx', 'clsact']).default('auto'))
-    .option('--priority <n>', 'TC: of the clsact filter', wholeNumber())
-    .option('--netns <path>', 'the network namespace of the interface, such as /run/netns/blue')
+    .option('--strict', 'XDP: try no other mode')
+    .addOption(
+      new Option('--direction <way>', 'TC: direction of the packets')
+        .choices(['ingress', 'egress'])
+        .default('ingress'),
+    )
+    .addOption(
+      new Option('--via <how>', 'TC: kind of attachment').choices(['auto', 'tcx', 'clsact']).default('auto'),
+    )
+    .option('--priority <n>', 'TC: priority of the clsact filter', wholeNumber())
+    .option('--netns <path>', 'network namespace of the interface, such as /run/netns/blue')
     .addHelpText(
       'after',
       `
-An interface that is down is set up. Whoever holds the hook already keeps it: that is an error which names them.
+An interface that is down is brought up. If another program holds the hook, the command fails and names it.
 
 Examples:
   $ node-ebpf attach xdp_counter-1 eth0
@@ -45,7 +57,7 @@ Examples:
       await withPinned(options, async (loader) => {
         const attachment = await attach(loader, handle, iface, options);
         if (options.json) printJson({ handle, ...attachmentLine(attachment) });
-        else print(`${printable(handle)} is attached to ${printable(words(attachment))}`);
+        else print(`${printable(handle)} is attached to ${printable(targetOf(attachment))}`);
       });
     });
 }
@@ -66,7 +78,7 @@ function attach(
   return loader.attachTc(handle, { ...target, direction, via, ...order, pin });
 }
 
-function words({ hook, iface, mode }: Attachment): string {
+function targetOf({ hook, iface, mode }: Attachment): string {
   if (iface === undefined) return `its SEC() (${hook})`;
   return `${iface} (${mode ?? hook})`;
 }

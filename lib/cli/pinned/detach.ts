@@ -9,20 +9,20 @@ interface DetachOptions extends PinnedOptions {
 }
 
 export function addDetach(program: Command): void {
-  pinnedCommand(program, 'detach', 'take a program off an interface, and keep it loaded')
-    .argument('<handle>', 'what load printed')
-    .argument('[iface]', 'the interface; none for a program whose SEC() says where')
+  pinnedCommand(program, 'detach', 'detach a program from an interface, and keep it loaded')
+    .argument('<handle>', 'the handle that load printed')
+    .argument('[iface]', 'the interface; omit it if the SEC() of the program names the target')
     .addOption(
-      new Option('--direction <way>', 'TC: this one alone, not every hook of the interface').choices([
-        'ingress',
-        'egress',
-      ]),
+      new Option(
+        '--direction <way>',
+        'TC: only this direction; default: every hook of the interface',
+      ).choices(['ingress', 'egress']),
     )
-    .option('--netns <path>', 'the network namespace of the interface')
+    .option('--netns <path>', 'network namespace of the interface')
     .addHelpText(
       'after',
       `
-Only the program itself is taken off. Where another one has its place now, that one stays, and this is an error.
+Only this program is detached. If another program has taken its place, that one stays, and the command fails.
 
 Examples:
   $ node-ebpf detach xdp_counter-1 eth0

@@ -5,8 +5,8 @@ import { programLine } from './load.ts';
 import { type PinnedOptions, pinnedCommand, withPinned } from './pinned.ts';
 
 export function addList(program: Command): void {
-  pinnedCommand(program, 'list', 'show the programs that load keeps, and where they are attached')
-    .option('--all', 'every program on this machine, whoever loaded it')
+  pinnedCommand(program, 'list', 'list the programs that were loaded with load, and where they are attached')
+    .option('--all', 'list all BPF programs on this machine')
     .addHelpText(
       'after',
       `

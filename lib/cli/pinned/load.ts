@@ -9,7 +9,7 @@ interface LoadCommandOptions extends PinnedOptions {
   type?: ProgramType;
 }
 
-/** What `load --json`, and each row of `list --json`, prints. */
+/** The object that `load --json` prints, and each row of `list --json`. */
 export interface ProgramLine {
   handle: string;
   program: string;
@@ -33,15 +33,17 @@ export interface AttachmentLine {
 }
 
 export function addLoad(program: Command): void {
-  pinnedCommand(program, 'load', 'load a program of an object file, and keep it loaded')
-    .argument('<file>', 'an object file that clang -target bpf made')
-    .option('--program <name>', 'which of its programs')
-    .addOption(new Option('--type <type>', 'what it must be').choices(Object.values(ProgramType)))
+  pinnedCommand(program, 'load', 'load a program from an object file, and keep it loaded')
+    .argument('<file>', 'an object file made by clang -target bpf')
+    .option('--program <name>', 'the program to load, if the file has several')
+    .addOption(
+      new Option('--type <type>', 'the type of the program to load').choices(Object.values(ProgramType)),
+    )
     .addHelpText(
       'after',
       `
-The program and its maps are pinned under the folder of --pin-root, and stay loaded when this command ends. The handle
-that it prints is the name for attach, detach and unload.
+The program and its maps are pinned in a folder under --pin-root, and stay loaded when this command ends. attach,
+detach and unload take the handle that is printed.
 
 Examples:
   $ node-ebpf load xdp_counter.bpf.o

@@ -10,11 +10,15 @@ import { type PinnedOptions, pinnedCommand, withPinned } from './pinned.ts';
 const COLOURS = { healthy: 'green', degraded: 'yellow', unhealthy: 'red' } as const;
 
 export function addStatus(program: Command): void {
-  pinnedCommand(program, 'status', 'ask the kernel how what load and attach keep is doing')
+  pinnedCommand(
+    program,
+    'status',
+    'check with the kernel that loaded programs are still attached and healthy',
+  )
     .addHelpText(
       'after',
       `
-Exit status: 0 healthy, 1 where an attachment was removed or replaced from outside, or a map is nearly full.
+Exit status: 0 if healthy, 1 if an attachment was removed or replaced from outside, or a map is nearly full.
 
 Examples:
   $ node-ebpf status
@@ -39,13 +43,13 @@ async function describe(health: HealthReport, loader: EbpfLoader): Promise<strin
   const { programs, attachments, mapBytes, runCount } = loader.getStats();
   const runs = runCount === undefined ? '' : `, ${runCount.toLocaleString('en-US')} runs`;
   return [
-    `${word(health.status)}: ${printable(health.message)}`,
+    `${coloured(health.status)}: ${printable(health.message)}`,
     `programs: ${programs}, attachments: ${attachments}, maps: ${bytes(mapBytes)}${runs}`,
     ...(health.components.length > 0 ? [''] : []),
     ...tableLines(
       [{ head: 'status' }, { head: 'component' }, { head: 'what the kernel says' }],
       health.components.map(({ status, component, message }) => [
-        word(status),
+        coloured(status),
         printable(component),
         printable(message),
       ]),
@@ -53,6 +57,6 @@ async function describe(health: HealthReport, loader: EbpfLoader): Promise<strin
   ];
 }
 
-function word(status: HealthReport['status']): string {
+function coloured(status: HealthReport['status']): string {
   return styleText(COLOURS[status], status, { stream: process.stdout });
 }

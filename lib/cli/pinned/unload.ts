@@ -4,12 +4,12 @@ import { type PinnedOptions, pinnedCommand, withPinned } from './pinned.ts';
 
 export function addUnload(program: Command): void {
   pinnedCommand(program, 'unload', 'unload a program, and remove its pins')
-    .argument('<handle>', 'what load printed')
-    .option('--force', 'detach it first, wherever it is attached')
+    .argument('<handle>', 'the handle that load printed')
+    .option('--force', 'detach it first from everything it is attached to')
     .addHelpText(
       'after',
       `
-Ends once the kernel no longer knows the program, or says who still holds it.
+The command ends when the kernel has freed the program, or reports what still holds it.
 
 Examples:
   $ node-ebpf unload xdp_counter-1

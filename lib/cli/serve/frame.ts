@@ -20,12 +20,12 @@ const LOG = 5;
 export interface ServeFrame {
   readonly subject: ServeSubject;
   readonly observation: Observation;
-  /** What happened last. */
+  /** The last events. */
   readonly log: readonly string[];
   readonly final: boolean;
 }
 
-/** The lines of one screen of `serve`, none wider than the terminal and not more than it is high. */
+/** Makes the lines of one screen of `serve`, cut to the size of the terminal. */
 export function serveFrame(
   { subject, observation: { update, now }, log, final }: ServeFrame,
   { columns, rows, stream }: Area,
@@ -48,7 +48,7 @@ export function serveFrame(
   const { drops, retransmits, opened } = update.network;
   const all = [
     `${paint('bold', 'node-ebpf')}  ${paint('cyan', subject.url)}  ${paint(COLOURS[health.status], health.status)}`,
-    paint('dim', subject.demo ? `${health.message}; demo: sends packets of its own on lo` : health.message),
+    paint('dim', subject.demo ? `${health.message}; demo: also sends packets on lo` : health.message),
     '',
     paint('dim', head),
     ...lines,
@@ -78,8 +78,8 @@ export class ScreenServeView implements ServeView {
     this.#screen.show(this.#drawing(observation, false));
   }
 
-  log(words: string): void {
-    this.#log = [...this.#log, `${clock(new Date())} ${words}`].slice(-LOG);
+  log(message: string): void {
+    this.#log = [...this.#log, `${clock(new Date())} ${message}`].slice(-LOG);
   }
 
   close(observation: Observation): void {

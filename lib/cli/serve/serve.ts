@@ -28,51 +28,55 @@ interface ServeOptions {
 }
 
 const INTERVAL_MS = 1000;
-const PROGRAMS = ['packets', 'flows', 'net', 'latency']; // OBSERVABLE, which is not read before it has to be
+const PROGRAMS = ['packets', 'flows', 'net', 'latency']; // OBSERVABLE, whose file is loaded only when serving
 const DEFAULT: Address = { host: '127.0.0.1', port: 9435 };
 
 export function addServe(program: Command): void {
   program
     .command('serve')
-    .description('serve a live page, Prometheus metrics and health of what interfaces and system calls do')
+    .description('serve a live page, Prometheus metrics and health for interfaces and system calls')
     .argument('[ifaces...]', 'the interfaces', ['lo'])
     .addOption(
-      new Option('--listen <address>', 'where: a port, or an address and a port')
+      new Option('--listen <address>', 'a port, or an address and a port')
         .argParser(address)
         .default(DEFAULT, '127.0.0.1:9435'),
     )
-    .option(
-      '--token-file <path>',
-      'a file with the token that a request needs where the address is not loopback',
-    )
-    .option('--programs <names>', `some of ${PROGRAMS.join(', ')}; all of them if not given`, programs)
+    .option('--token-file <path>', 'file with the token that requests need')
+    .option('--programs <names>', `comma-separated, from ${PROGRAMS.join(', ')}; default: all`, programs)
     .addOption(
-      new Option('--mode <mode>', 'where XDP starts: hw tries hw, drv and skb, drv tries drv and skb')
+      new Option(
+        '--mode <mode>',
+        'XDP mode to try first: hw falls back to drv, then skb; drv falls back to skb',
+      )
         .choices(['hw', 'drv', 'skb'])
         .default('drv'),
     )
-    .option('--netns <path>', 'the network namespace of the interfaces, such as /run/netns/blue')
-    .option('--flows <n>', 'how many flows have series in the metrics (20)', wholeNumber({ most: 999_999 }))
-    .option('--flood <n>', 'packets per second of an interface that are a flood (100000)', positiveNumber)
-    .option('--seconds <n>', 'stop after so many seconds', positiveNumber)
+    .option('--netns <path>', 'network namespace of the interfaces, such as /run/netns/blue')
+    .option('--flows <n>', 'number of flows with series in the metrics (20)', wholeNumber({ most: 999_999 }))
+    .option(
+      '--flood <n>',
+      'packets per second on an interface that count as a flood (100000)',
+      positiveNumber,
+    )
+    .option('--seconds <n>', 'stop after this many seconds', positiveNumber)
     .addOption(
       new Option(
         '--view <view>',
-        'what the terminal shows besides: auto is a table there, and nothing elsewhere',
+        'output of the command itself: auto shows a table on a terminal, and only events elsewhere',
       )
         .choices(['auto', 'table', 'lines', 'none'])
         .default('auto'),
     )
-    .option('--demo', 'on lo, send a few packets of its own to count')
+    .option('--demo', 'on lo, also send a few packets to count')
     .addHelpText(
       'after',
       `
-/ is the page, /metrics for Prometheus, /health for probes (503 where nothing is attached). Every packet is counted and
-passed on. Where a program cannot be attached the others are, and the page and /health say why; where none can, the
-command fails. ^C or SIGTERM detaches. Takes CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
+/ is the page, /metrics is for Prometheus, /health for probes (503 if nothing is attached). Every packet is counted and
+passed on. If a program cannot be attached, the page and /health show why, and the others run; if none can, the
+command fails. ^C or SIGTERM detaches. Needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
 
-On an address that others reach, requests need a token (Authorization: Bearer …): that of --token-file, or one that is
-made and printed. /health tells no more than its status without it. There is no TLS: that is for a proxy.
+If the address is not loopback, requests need a token (Authorization: Bearer …): the one in --token-file, or a new one
+that is printed. Without it, /health shows only its status. For TLS, put a proxy in front.
 
 Examples:
   $ node-ebpf serve eth0
@@ -121,7 +125,7 @@ async function serve(ifaces: string[], options: ServeOptions): Promise<void> {
     });
     try {
       const { Server } = await import('../../serve/server.ts');
-      // First the port: where it is taken nothing has been attached.
+      // The port comes first: if it is taken, nothing has been attached.
       const { host, port } = options.listen;
       const { metrics } = observer;
       const server = await Server.listen({
@@ -149,11 +153,11 @@ async function serve(ifaces: string[], options: ServeOptions): Promise<void> {
 
 interface Token {
   value: string;
-  /** Nobody knows it yet. */
+  /** Whether it was made now, and has to be printed. */
   made: boolean;
 }
 
-/** Undefined where only this machine can reach the address. */
+/** Undefined if the address is loopback and there is no --token-file. */
 async function tokenOf({ listen, tokenFile }: ServeOptions): Promise<Token | undefined> {
   const { isLoopback, newToken } = await import('../../serve/access.ts');
   if (tokenFile !== undefined) {
@@ -169,14 +173,14 @@ function readToken(path: string): string {
     text = readFileSync(path, 'utf8').trim();
   } catch (error) {
     const { code = 'EIO', message } = error as NodeJS.ErrnoException;
-    throw new EbpfError(`read the token: ${message}`, { code, cause: error });
+    throw new EbpfError(`read the token file: ${message}`, { code, cause: error });
   }
   if (/^[\x21-\x7e]{16,}$/.test(text)) return text;
   throw new EbpfError(
-    `read the token of ${path}: it is not one line of at least 16 characters without spaces`,
+    `read the token file ${path}: expected one line of at least 16 printable ASCII characters without spaces`,
     {
       code: 'ERR_EBPF_TOKEN',
-      hint: `make one: openssl rand -base64 24 > ${path}`,
+      hint: `make a token: openssl rand -base64 24 > ${path}`,
     },
   );
 }
@@ -188,11 +192,11 @@ async function run(
   signal: AbortSignal,
 ): Promise<void> {
   const { token, interfaces, demo, netns } = options;
-  // Packets of our own are of use only where they can be seen.
-  const seen = demo && interfaces.includes('lo') && netns === undefined;
-  const traffic = seen ? await (await import('../demo.ts')).startDemo() : undefined;
+  // On other interfaces the demo's packets cannot be seen.
+  const sends = demo && interfaces.includes('lo') && netns === undefined;
+  const traffic = sends ? await (await import('../demo.ts')).startDemo() : undefined;
   const url = token?.made ? `${server.url}#token=${token.value}` : server.url;
-  const view = await chooseView(options, { url, interfaces, demo: seen === true });
+  const view = await chooseView(options, { url, interfaces, demo: sends === true });
   let last = await observer.observe();
   view.open(last);
   for (const { name, error } of observer.missing)

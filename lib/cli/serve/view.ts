@@ -3,24 +3,24 @@ import type { Observation } from '../../serve/observer.ts';
 import type { Pair, Update } from '../../serve/update.ts';
 import { print } from '../terminal/output.ts';
 
-/** What `serve` serves. */
+/** The address and interfaces of `serve`. */
 export interface ServeSubject {
   readonly url: string;
   readonly interfaces: readonly string[];
-  /** It sends packets of its own. */
+  /** Whether it also sends packets. */
   readonly demo: boolean;
 }
 
-/** One way to show what is served. */
+/** One way to show observations in the terminal. */
 export interface ServeView {
   open(observation: Observation): void;
   show(observation: Observation): void;
-  /** Something that happened. */
-  log(words: string): void;
+  /** Shows an event. */
+  log(message: string): void;
   close(observation: Observation): void;
 }
 
-/** For logs: where it is, and what happens. */
+/** For logs: the address, and events. */
 export class QuietServeView implements ServeView {
   readonly subject: ServeSubject;
 
@@ -34,8 +34,8 @@ export class QuietServeView implements ServeView {
 
   show(_: Observation): void {}
 
-  log(words: string): void {
-    print(`${clock(new Date())} ${words}`);
+  log(message: string): void {
+    print(`${clock(new Date())} ${message}`);
   }
 
   close(_: Observation): void {
@@ -43,7 +43,7 @@ export class QuietServeView implements ServeView {
   }
 }
 
-/** For pipes: besides a line each second. */
+/** For pipes: also a line each second. */
 export class LineServeView extends QuietServeView {
   override show({ update }: Observation): void {
     const speeds = Object.values(update.packets).map(sumOf);
@@ -64,13 +64,13 @@ export class LineServeView extends QuietServeView {
   }
 }
 
-/** All protocols of an interface. */
+/** Adds up all protocols of an interface. */
 export function sumOf(protocols: Readonly<Record<string, Pair>>): Pair {
   const pairs = Object.values(protocols);
   return [pairs.reduce((sum, [packets]) => sum + packets, 0), pairs.reduce((sum, [, size]) => sum + size, 0)];
 }
 
-/** System calls of an update. */
+/** Counts the system calls of an update. */
 export function callsOf({ latency }: Update): number {
   return Object.values(latency)
     .flat()

@@ -4,7 +4,7 @@ import { EbpfError } from '../../core/errors.ts';
 
 const debug = debuglog('node-ebpf');
 
-/** An error as `--json` prints it, on one line of stderr. */
+/** The error object that `--json` prints on one line of stderr. */
 interface ErrorLine {
   name: string;
   code: string;
@@ -12,7 +12,7 @@ interface ErrorLine {
   hint?: string;
 }
 
-/** Says what went wrong, in one or two lines on stderr, and gives the exit status. */
+/** Prints an error in one or two lines on stderr, and returns the exit status. */
 export function report(error: unknown, { json = false } = {}): number {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0; // --help and --version, already printed
@@ -39,16 +39,16 @@ function describe(error: unknown): ErrorLine {
   }
   if (error instanceof CommanderError) {
     const [message = '', hint] = error.message.replace(/^error: /, '').split('\n');
-    const help = hint?.replace(/^\((.*)\)$/, '$1') ?? 'node-ebpf --help shows the commands and their options';
+    const help = hint?.replace(/^\((.*)\)$/, '$1') ?? 'node-ebpf --help lists the commands';
     return { name: 'UsageError', code: 'ERR_EBPF_USAGE', message, hint: help };
   }
   const thrown: NodeJS.ErrnoException = error instanceof Error ? error : new Error(String(error));
   const { name, code = 'ERR_EBPF_BUG', message } = thrown;
-  const hint = 'this is a bug in node-ebpf: please report it, with what NODE_DEBUG=node-ebpf adds';
+  const hint = 'this is a bug in node-ebpf: please report it, with the output of NODE_DEBUG=node-ebpf';
   return { name, code, message, hint };
 }
 
-/** Text from a file, a kernel or a command line, on one line and with nothing in it that a terminal would obey. */
+/** Puts foreign text on one line and escapes its control characters, which a terminal would obey. */
 export function printable(text: string): string {
   return text
     .replaceAll(/\s*\n\s*/g, ' ')
@@ -65,12 +65,12 @@ export function print(...lines: string[]): void {
 
 const lost = new AbortController();
 
-/** Aborted once nobody reads what is printed. */
+/** Aborted when the reader of standard output is gone. */
 export const stdoutLost: AbortSignal = lost.signal;
 
-/** The reader of a pipe may leave at any time, as `head` does: that ends a command, quietly. */
+/** Ends a command quietly when the reader of its pipe leaves, as `head` does. */
 export function watchStdout(): void {
-  process.stderr.on('error', () => {}); // nowhere left to say it
+  process.stderr.on('error', () => {}); // there is nowhere to report it
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (lost.signal.aborted) return;
     lost.abort();

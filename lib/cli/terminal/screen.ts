@@ -6,7 +6,7 @@ import type { Draw, Drawing, View } from './view.ts';
 const HIDE_CURSOR = '\x1b[?25l';
 const SHOW_CURSOR = '\x1b[?25h';
 
-/** For terminals: a table that is redrawn in place, and stays when the command ends. */
+/** Redraws lines in place on a terminal, and leaves the last ones there. */
 export class Screen {
   readonly #stream: WriteStream;
   #drawn: readonly string[] = [];
@@ -18,7 +18,7 @@ export class Screen {
 
   open(drawing: Drawing): void {
     this.#stream.write(HIDE_CURSOR);
-    process.on('exit', this.#showCursor); // whatever ends the process
+    process.on('exit', this.#showCursor); // runs however the process ends
     process.on('SIGTSTP', this.#suspend);
     process.on('SIGCONT', this.#resume);
     this.#stream.on('resize', this.#redraw);
@@ -43,8 +43,8 @@ export class Screen {
   readonly #redraw = (): void => {
     if (!this.#last) return;
     const { columns, rows } = size(this.#stream);
-    this.#stream.cork(); // one write: no half-drawn frame is ever seen
-    // A terminal that became narrower has wrapped the lines that are on it.
+    this.#stream.cork(); // one write, so that no half-drawn frame is shown
+    // If the terminal became narrower, it has wrapped the lines that were drawn.
     const height = this.#drawn.reduce(
       (lines, line) => lines + Math.max(1, Math.ceil(width(line) / columns)),
       0,
@@ -61,7 +61,7 @@ export class Screen {
     this.#stream.write(SHOW_CURSOR);
   };
 
-  // ^Z: the shell gets its cursor back, and the table starts anew below whatever was done there.
+  // ^Z: gives the cursor back to the shell; on return, the table is drawn anew below the shell's output.
   readonly #suspend = (): void => {
     this.#showCursor();
     this.#drawn = [];
@@ -74,7 +74,7 @@ export class Screen {
   };
 }
 
-/** For terminals: each sample in the place of the one before. */
+/** For terminals: draws each sample in place of the one before. */
 export class ScreenView<S> implements View<S> {
   readonly #draw: Draw<S>;
   readonly #screen = new Screen();
@@ -96,18 +96,18 @@ export class ScreenView<S> implements View<S> {
   }
 }
 
-/** Whether a table may be redrawn on standard output. */
+/** Whether standard output is a terminal on which a table can be redrawn. */
 export function onTerminal(): boolean {
   return process.stdout.isTTY && process.env.TERM !== 'dumb';
 }
 
-/** At most `cells` cells of a line; one that is cut loses its colours. */
+/** Cuts a line to `cells` cells; a line that is cut loses its colours. */
 export function clip(line: string, cells: number): string {
   const plain = stripVTControlCharacters(line);
   return plain.length > cells ? plain.slice(0, cells) : line;
 }
 
-// A pseudo-terminal that nobody gave a size says 0 × 0.
+// A pseudo-terminal whose size was never set reports 0 × 0.
 function size(stream: WriteStream): { columns: number; rows: number } {
   return { columns: stream.columns || 80, rows: stream.rows || 24 };
 }

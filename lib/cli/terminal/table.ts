@@ -3,11 +3,11 @@ import Table from 'cli-table3';
 export interface Column {
   head: string;
   align?: 'left' | 'right';
-  /** In cells, padding included. Default: as wide as its content. */
+  /** Width in cells, padding included. Default: the width of the content. */
   width?: number;
 }
 
-// No lines: what is printed can be copied, cut and searched.
+// No borders, so that the output can be copied, cut and searched.
 const NO_LINES = Object.fromEntries(
   [
     'top',
@@ -28,13 +28,13 @@ const NO_LINES = Object.fromEntries(
   ].map((name) => [name, '']),
 );
 
-/** The lines of a table without borders. */
+/** Makes the lines of a table without borders. */
 export function tableLines(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
   const widths = columns.map((column) => column.width ?? null);
   const table = new Table({
     head: columns.map((column) => column.head),
     colAligns: columns.map((column) => column.align ?? 'left'),
-    // A width of null is cli-table3's word for automatic; its types do not know.
+    // null means automatic in cli-table3, but its types do not allow it.
     colWidths: widths as number[],
     chars: NO_LINES,
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 2 },

@@ -10,7 +10,7 @@ import { modeWords, type Subject } from './view.ts';
 export interface Frame {
   subject: Subject;
   sample: Sample;
-  /** The one that stays: means of the whole run in place of the last second's rates. */
+  /** Whether this is the last screen: means of the whole run instead of the rates of the last second. */
   final: boolean;
 }
 
@@ -28,20 +28,20 @@ const TOTALS: readonly Column[] = [
 const PERCENT = '100 % '.length;
 const BAR = { least: 8, most: 40 };
 
-// The bar goes first where there is no room, then the totals.
+// If there is not enough room, the bar is left out first, then the totals.
 function layout(room: number): { withTotals: boolean; barWidth: number } {
   const withTotals = room >= total(RATES) + total(TOTALS);
   const left = room - total(RATES) - (withTotals ? total(TOTALS) : 0) - PERCENT - 2;
   return { withTotals, barWidth: left >= BAR.least ? Math.min(left, BAR.most) : 0 };
 }
 
-/** The lines of one screen of `top`, none wider than the terminal and not more than it is high. */
+/** Makes the lines of one screen of `top`, cut to the size of the terminal. */
 export function frame({ subject, sample, final }: Frame, { columns, rows, stream }: Area): string[] {
   const room = columns - 1; // a character in the last cell makes some terminals wrap
   const { withTotals, barWidth } = layout(room);
   const paint = (format: Parameters<typeof styleText>[0], text: string) =>
     styleText(format, text, { stream });
-  // The font of the kernel's own console has no eighths of a block.
+  // The font of the Linux console has no eighths of a block.
   const blocks = process.env.TERM !== 'linux';
   const speeds = final ? means(sample) : sample.rates;
   const all = sum(speeds);

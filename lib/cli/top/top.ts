@@ -20,22 +20,25 @@ interface TopOptions {
 export function addTop(program: Command): void {
   program
     .command('top')
-    .description('count the packets that an interface receives, by protocol, once a second')
+    .description('count the packets that an interface receives, by protocol, once per second')
     .argument('[iface]', 'the interface', 'lo')
-    .option('--seconds <n>', 'stop after so many seconds', positiveNumber)
+    .option('--seconds <n>', 'stop after this many seconds', positiveNumber)
     .addOption(
-      new Option('--mode <mode>', 'where to start: hw tries hw, drv and skb, drv tries drv and skb')
+      new Option(
+        '--mode <mode>',
+        'XDP mode to try first: hw falls back to drv, then skb; drv falls back to skb',
+      )
         .choices(['hw', 'drv', 'skb'])
         .default('drv'),
     )
-    .option('--netns <path>', 'the network namespace of the interface, such as /run/netns/blue')
-    .option('--demo', 'on lo, send a few packets of its own to count')
+    .option('--netns <path>', 'network namespace of the interface, such as /run/netns/blue')
+    .option('--demo', 'on lo, also send a few packets to count')
     .option('--json', 'print one JSON object per line')
     .addHelpText(
       'after',
       `
-Every packet is counted and passed on. ^C or SIGTERM detaches and prints the totals. Takes CAP_BPF and CAP_NET_ADMIN.
-A terminal gets a table, a pipe gets a line per second; the last one is as of the end.
+Every packet is counted and passed on. ^C or SIGTERM detaches and prints the totals. Needs CAP_BPF and CAP_NET_ADMIN.
+A terminal shows a table, a pipe gets one line per second; the last one is taken at the end.
 
 Examples:
   $ node-ebpf top eth0
@@ -68,11 +71,11 @@ async function show(
   { netns, seconds, json, ...options }: TopOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  // The demo's packets are of use only if they pass the interface.
+  // On other interfaces the demo's packets cannot be seen.
   const demo = options.demo && iface === 'lo' && netns === undefined ? await startDemo() : undefined;
   try {
     const subject: Subject = { iface, mode: counter.link.mode };
-    if (demo) subject.note = 'demo: sends UDP datagrams and TCP connections of its own on 127.0.0.1';
+    if (demo) subject.note = 'demo: also sends UDP datagrams and makes TCP connections on 127.0.0.1';
     const meter = new Meter(() => counter.read());
     const view = await chooseView<Sample>(json, {
       json: () => new JsonView(subject),
@@ -106,6 +109,6 @@ function lostAttachment(iface: string): EbpfAttachError {
   return new EbpfAttachError(`top ${iface}: the counter is no longer attached`, {
     code: 'ERR_EBPF_NOT_ATTACHED',
     target: iface,
-    hint: 'the interface is gone, or somebody detached or replaced the program',
+    hint: 'the interface is gone, or the program was detached or replaced from outside',
   });
 }

@@ -4,12 +4,12 @@ import type { Sample, Tallies } from '../../meters/packet-meter.ts';
 import { print, printJson } from '../terminal/output.ts';
 import type { View } from '../terminal/view.ts';
 
-/** What `top` looks at. */
+/** The interface that `top` watches. */
 export interface Subject {
   iface: string;
-  /** As the kernel reports it. */
+  /** The mode that the kernel reports. */
   mode: XdpMode;
-  /** A line that says more. */
+  /** A line to show below the title. */
   note?: string;
 }
 
@@ -43,7 +43,7 @@ export class JsonView implements View<Sample> {
 
 const CELL = 20;
 
-/** For pipes and logs: a line per interval, under one head. */
+/** For pipes and logs: one line per interval under one head. */
 export class LineView implements View<Sample> {
   readonly #subject: Subject;
 

@@ -160,7 +160,7 @@ describe('top', () => {
     const cli = run(['top', '--demo', '--seconds', '2']);
     const { status, stdout, stderr } = await cli.ended;
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-    expect(stdout).toContain('demo: sends UDP datagrams and TCP connections of its own on 127.0.0.1\n');
+    expect(stdout).toContain('demo: also sends UDP datagrams and makes TCP connections on 127.0.0.1\n');
     expect(stdout).toMatch(/^total +[1-9]\d* +\S+ k?B +[1-9]\d* +\S+ k?B +0 +0 B +0 +0 B$/m);
   });
 
@@ -328,7 +328,7 @@ describe('validate --dry-run', () => {
     const { status, stdout, stderr } = await run(['validate', '--dry-run', testObject('pass')]).ended;
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(stdout).toMatch(
-      /^program pass: the verifier accepts it \(\d+ instructions processed, \d+ states? at once, \d+ B of stack\)$/m,
+      /^program pass: accepted by the verifier \(\d+ instructions processed, \d+ states? at once, \d+ B of stack\)$/m,
     );
   });
 
@@ -336,7 +336,7 @@ describe('validate --dry-run', () => {
     const { status, stdout } = await run(['validate', '--dry-run', testObject('refused')]).ended;
     expect(status).toBe(1);
     expect(stdout).toMatch(/^error: .* \[verifier-refused\]$/m);
-    expect(stdout).toMatch(/^program refused: the verifier refuses it \(2 instructions processed, /m);
+    expect(stdout).toMatch(/^program refused: refused by the verifier \(2 instructions processed, /m);
   });
 });
 

@@ -103,7 +103,7 @@ test('without capabilities it says unknown and how to learn more, and its exit s
   const none = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--bounding-set=-all'];
   const { status, stdout, stderr } = doctor([], none);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-  expect(stdout).toMatch(/^capabilities +none that BPF asks for$/m);
+  expect(stdout).toMatch(/^capabilities +none that BPF needs$/m);
   expect(stdout).toMatch(/^ {2}unknown {2}tcx, xdpLink/m);
   expect(stdout).toContain('run as root, or give the process CAP_BPF');
   const found = JSON.parse(doctor(['--json'], none).stdout) as Diagnosis;

@@ -111,7 +111,7 @@ it('draws a heat strip on a terminal, and gives the cursor back at the end', asy
   expect(last).toContain('\x1b[33m');
   const lines = stripVTControlCharacters(last).split(/\r?\n/);
   expect(lines[0]).toContain(`process ${caller.pid}, via raw_tp`);
-  expect(lines[0]).toContain('detached: of the whole run');
+  expect(lines[0]).toContain('detached: whole run');
   const head = lines.find((line) => line.includes('calls/s')) ?? '';
   const row = lines.find((line) => line.startsWith('recvfrom')) ?? '';
   // One call of 20 ms at least is right of the mark of a millisecond, and of no other slot.
@@ -148,7 +148,7 @@ it('ends quietly when nobody reads any more, and leaves nothing when it is kille
 
 test.each([
   [2, ['--syscalls', 'open'], /Expected some of read, write, sendto, recvfrom, connect, accept, accept4\./],
-  [2, ['--pid', 'x'], /Expected the id of a process\./],
+  [2, ['--pid', 'x'], /Expected a process ID\./],
   [2, ['--via', 'fentry'], /Allowed choices are auto, raw_tp, kprobe\./],
   [
     1,

@@ -173,7 +173,7 @@ describe('a map is named', () => {
     const twins = [create(spec), create(spec)];
     const said = refused(1, ['map', 'dump', TWIN]);
     expect(said).toContain(`error: the kernel has 2 maps "${TWIN}"\n`);
-    expect(said).toContain(`hint: name one by its id: ${twins.map(({ id }) => id).join(', ')}\n`);
+    expect(said).toContain(`hint: name one by its ID: ${twins.map(({ id }) => id).join(', ')}\n`);
     expect(JSON.parse(refusedJson(['map', 'watch', TWIN]))).toMatchObject({
       error: { code: 'ERR_EBPF_AMBIGUOUS' },
     });
@@ -438,7 +438,7 @@ describe('map watch', () => {
     const { status, stdout, stderr } = await command.ended;
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     const [title, row, end, ...more] = stdout.split('\n');
-    expect(title).toBe(`map ${hash.id} "${HASH}": 1 row; those that change, with their rates per second`);
+    expect(title).toBe(`map ${hash.id} "${HASH}": 1 row; rows that change, with rates per second`);
     expect(row).toMatch(/^\d\d:\d\d:\d\d 05:06:07:08: 0=9 \([\d.]+\/s\)$/);
     expect(end).toMatch(/^2 rows after [\d.]+ s$/);
     expect(more).toEqual(['']);
@@ -456,7 +456,7 @@ describe('map watch', () => {
       /have no field "packetz"\nhint: they have packets, bytes\n$/,
     );
     expect(refused(2, ['map', 'watch', String(counters.id), '--fields', 'packets,'])).toContain(
-      'Expected names or offsets with commas between them.',
+      'Expected names or offsets, separated by commas.',
     );
   });
 

@@ -279,8 +279,8 @@ describe('node-ebpf serve', () => {
     expect(serving.stdout).not.toContain('a-token');
 
     for (const [text, words] of [
-      ['short', 'not one line'],
-      ['two words that are long enough', 'not one line'],
+      ['short', 'expected one line'],
+      ['two words that are long enough', 'expected one line'],
     ]) {
       writeFileSync(file, text ?? '');
       const refused = serve('--token-file', file);
