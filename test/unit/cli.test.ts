@@ -540,7 +540,9 @@ describe('doctor, on other machines', () => {
     expect(JSON.parse(stdout)).toMatchObject({
       interfaces: [],
       programTypes: { xdp: 'yes' },
-      remedies: { interfaces: expect.stringMatching(/^list the interfaces of network namespace of this process: /) },
+      remedies: {
+        interfaces: expect.stringMatching(/^list the interfaces of network namespace of this process: /),
+      },
     });
   });
 

@@ -68,7 +68,12 @@ describe('EPERM with every capability is asked about', () => {
 
   test.each([
     ['5.10.0', '000001fffeffffff', '65536', /^the memlock limit is 65536 bytes, and maps count against it/],
-    ['5.11.0', '000001fffeffffff', '65536', /^the process has the capabilities, and bpf\(2\) works otherwise/],
+    [
+      '5.11.0',
+      '000001fffeffffff',
+      '65536',
+      /^the process has the capabilities, and bpf\(2\) works otherwise/,
+    ],
     ['5.10.0', '000001fffeffffff', 'unlimited', /works otherwise/],
     ['5.10.0', ALL, '65536', /works otherwise/], // CAP_SYS_RESOURCE: libbpf raises the limit
   ])('the memlock limit: Linux %s, capabilities %s, %s', (kernel, held, limit, hint) => {
