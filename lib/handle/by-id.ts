@@ -1,7 +1,7 @@
 import { describeFailure, EbpfError } from '../core/errors.ts';
 import { permissionError } from '../kernel/capabilities.ts';
 
-/** A handle of what the kernel numbers `id`. */
+/** Opens the map, program or link with this id. */
 export function openId<T>(noun: string, id: number, open: () => T): T {
   try {
     return open();
@@ -10,10 +10,10 @@ export function openId<T>(noun: string, id: number, open: () => T): T {
   }
 }
 
-/** What the kernel says to a query by id, which takes CAP_SYS_ADMIN. */
+/** The public error of a query by id that failed. Queries by id need CAP_SYS_ADMIN. */
 export function byIdFailure(what: string, error: unknown): EbpfError {
   const { words, options } = describeFailure(error, what);
   if (options.code === 'EPERM') return permissionError(`${what}: ${words}`, options, ['CAP_SYS_ADMIN']);
   const gone = options.code === 'ENOENT';
-  return new EbpfError(`${what}: ${gone ? 'the kernel knows no such id' : words}`, options);
+  return new EbpfError(`${what}: ${gone ? 'there is no such id' : words}`, options);
 }

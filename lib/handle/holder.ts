@@ -1,7 +1,7 @@
 import { native } from '../addon/native.ts';
 import { type Holder, isNativeFailure } from '../core/errors.ts';
 
-/** A program that is on a hook, with its name where the kernel tells. @internal */
+/** The Holder of a hook, with the program's name if the kernel reports it. @internal */
 export function holderOf(programId: number, linkId?: number): Holder {
   const holder: Holder = { programId };
   if (linkId !== undefined && linkId !== 0) holder.linkId = linkId;

@@ -6,7 +6,7 @@ import { describeFailure, EbpfError } from '../core/errors.ts';
 import { permissionError } from '../kernel/capabilities.ts';
 import { kernelBefore } from '../kernel/release.ts';
 
-// A pin: a name in a BPF file system that keeps a map, a program or a link in the kernel.
+// A pin is a name in a BPF file system that keeps a map, a program or a link in the kernel.
 
 interface Pinned {
   map: NativeMap;
@@ -18,7 +18,11 @@ export type PinKind = keyof Pinned;
 // linux/magic.h
 const BPF_FS_MAGIC = 0xcafe4a11;
 
-/** The absolute path that `path` means, or the rule that its name breaks; nothing is asked of the kernel. */
+/**
+ * Resolves the path of a pin and checks its name, before any bpf(2) call.
+ *
+ * @throws EbpfError `ERR_EBPF_PIN_NAME` if the BPF file system does not allow the name
+ */
 export function pinPath(path: string): string {
   if (typeof path !== 'string') {
     throw new TypeError(`Expected a path for a pin but received ${typeof path}`);
@@ -26,22 +30,23 @@ export function pinPath(path: string): string {
   const name = basename(path);
   const refuse = (why: string, hint?: string) =>
     new EbpfError(`pin "${path}": ${why}`, { code: 'ERR_EBPF_PIN_NAME', hint });
-  if (path.includes('\0')) throw refuse('a path holds no NUL');
-  if (name === '' || path.endsWith('/')) throw refuse('it names no file');
-  // resolve() would take `..` away before symbolic links are followed, and mean another folder than the kernel would.
-  if (path.split('/').includes('..')) throw refuse('".." leads out of the folder that it is in');
+  if (path.includes('\0')) throw refuse('a path cannot contain NUL');
+  if (name === '' || path.endsWith('/')) throw refuse('the path has no file name');
+  // resolve() would remove `..` before symbolic links are followed, and so name another folder than the
+  // kernel.
+  if (path.split('/').includes('..')) throw refuse('the path cannot contain ".."');
   if (name.includes('.')) {
-    // kernel/bpf/inode.c, bpf_lookup: EPERM, which would read like a missing capability.
+    // kernel/bpf/inode.c, bpf_lookup: EPERM, which would look like a missing capability.
     throw refuse(
-      'the BPF file system keeps names with a dot for itself',
-      `take a name without one, such as ${name.replace(/^\.+|\.+$/g, '').replaceAll('.', '_') || 'map'}`,
+      'the BPF file system reserves names with a dot',
+      `use a name without one, such as ${name.replace(/^\.+|\.+$/g, '').replaceAll('.', '_') || 'map'}`,
     );
   }
-  if (Buffer.byteLength(name) > 255) throw refuse('a name has at most 255 bytes');
+  if (Buffer.byteLength(name) > 255) throw refuse('a name can have at most 255 bytes');
   return resolve(path);
 }
 
-/** Pins what `handle` is, and gives the absolute path. `noun` is the words for it. */
+/** Pins the object of `handle`, which messages call `noun`. Returns the absolute path. */
 export function pin(handle: { pin(path: string): void }, noun: string, path: string): string {
   const full = pinPath(path);
   try {
@@ -52,7 +57,10 @@ export function pin(handle: { pin(path: string): void }, noun: string, path: str
   return full;
 }
 
-/** Opens a pin of the kind that is expected there. `name` and `section` are what the kernel does not keep whole. */
+/**
+ * Opens a pin and checks its kind. The kernel keeps 15 characters of a name, and no section: a caller that
+ * knows them passes `name` and `section`.
+ */
 export function openPin<K extends PinKind>(
   path: string,
   kind: K,
@@ -74,14 +82,17 @@ export function openPin<K extends PinKind>(
   });
 }
 
-/** Removes a pin if it still holds the object of this kind and id. What took its place, or is gone, stays so. */
+/**
+ * Removes a pin if it still holds the object of this kind and id. A pin that is gone or holds another is left
+ * alone.
+ */
 export function unpin(path: string, kind: PinKind, id: number | undefined): void {
   let found: ReturnType<ReturnType<typeof native>['openPin']>;
   try {
     found = native().openPin(path);
   } catch (error) {
     const { code } = describeFailure(error, `the pin at ${path}`).options;
-    // It is gone, or its file system is and what has the name now is an ordinary file.
+    // The pin is gone, or its file system is and the name now belongs to an ordinary file.
     if (code === 'ENOENT' || code === 'ENOTDIR' || bpffsAt(path) === false) return;
     throw pinFailure(`unpin ${path}`, `the pin at ${path}`, path, error);
   }
@@ -106,13 +117,13 @@ function pinFailure(what: string, noun: string, path: string, error: unknown): E
     case 'EEXIST':
       return new EbpfError(message, {
         ...options,
-        hint: `something is pinned there already: open it with fromPin("${path}"), or remove it, or take another name`,
+        hint: `something is pinned there already: open it with fromPin("${path}"), remove it, or use another name`,
       });
     case 'EOPNOTSUPP':
       return new EbpfError(message, {
         ...options,
         code: 'ERR_EBPF_NOT_PINNABLE',
-        hint: 'only what the kernel keeps as one bpf_link can be pinned: an XDP link (not via netlink), a tracepoint',
+        hint: 'only attachments with a single bpf_link can be pinned: an XDP link (not via netlink), a tracepoint',
       });
   }
   const inBpffs = bpffsAt(path);
@@ -120,7 +131,7 @@ function pinFailure(what: string, noun: string, path: string, error: unknown): E
     return new EbpfError(message, {
       ...options,
       code: 'ERR_EBPF_NOT_PINNABLE',
-      hint: 'tracepoints, kprobes, uprobes and perf events have a bpf_link, which can be pinned, since Linux 5.15',
+      hint: 'tracepoints, kprobes, uprobes and perf events have a bpf_link, which can be pinned, from Linux 5.15 on',
     });
   }
   if (inBpffs === false && options.code !== 'ENOTDIR') {
@@ -134,7 +145,7 @@ function pinFailure(what: string, noun: string, path: string, error: unknown): E
     case 'ENOENT': {
       const hint = existsSync(dirname(path))
         ? undefined
-        : `there is no folder ${dirname(path)}: mkdir makes it`;
+        : `there is no folder ${dirname(path)}: create it with mkdir`;
       return new EbpfError(message, { ...options, hint });
     }
     case 'EPERM':
@@ -147,7 +158,9 @@ function pinFailure(what: string, noun: string, path: string, error: unknown): E
   return new EbpfError(message, options);
 }
 
-/** Whether the nearest folder of `path` that exists is in a BPF file system; undefined where nobody may know. */
+/**
+ * Whether the nearest existing folder of `path` is in a BPF file system; undefined if that cannot be read.
+ */
 export function bpffsAt(path: string): boolean | undefined {
   for (let folder = dirname(path); ; folder = dirname(folder)) {
     try {

@@ -46,7 +46,8 @@ export function listInterfaces(netns: string | number | undefined): NativeInterf
     return native().interfaces(netns);
   } catch (error) {
     const { words, options } = describeFailure(error, 'the network namespace');
-    const message = `list the interfaces of network namespace ${netns ?? 'of this process'}: ${words}`;
+    const where = netns === undefined ? "this process's network namespace" : `network namespace ${netns}`;
+    const message = `list the interfaces of ${where}: ${words}`;
     if (options.code === 'EPERM') throw permissionError(message, options, ['CAP_SYS_ADMIN']);
     throw new EbpfAttachError(message, { ...options, target: String(netns) });
   }

@@ -57,7 +57,7 @@ function expectWhatUsersSee(
   expect(answer.calls).toBeGreaterThanOrEqual(100);
   const sum = readOuts.cpus * (299 * 150); // 0 to 299, on each CPU
   expect(readOuts).toEqual({ cpus: machine.cpus, sums: { batch: sum, snapshot: sum, lookup: sum } });
-  expect(answer.refused).toEqual(['EbpfError', 'ENOENT', expect.stringContaining('knows no such id')]);
+  expect(answer.refused).toEqual(['EbpfError', 'ENOENT', expect.stringContaining('there is no such id')]);
 }
 
 /** This machine, by another C library or another Node. */

@@ -541,7 +541,7 @@ describe('doctor, on other machines', () => {
       interfaces: [],
       programTypes: { xdp: 'yes' },
       remedies: {
-        interfaces: expect.stringMatching(/^list the interfaces of network namespace of this process: /),
+        interfaces: expect.stringMatching(/^list the interfaces of this process's network namespace: /),
       },
     });
   });

@@ -303,7 +303,7 @@ describe('interfaces', () => {
     expect(caught(() => listInterfaces(undefined))).toMatchObject({
       name: 'EbpfAttachError',
       code: 'ENOMEM',
-      message: 'list the interfaces of network namespace of this process: the kernel says ENOMEM',
+      message: "list the interfaces of this process's network namespace: the kernel says ENOMEM",
     });
   });
 
@@ -366,10 +366,10 @@ describe('pins', () => {
   test('the name is checked first', () => {
     expect(() => pinPath('/sys/fs/bpf/..x')).toThrow(/keep.* names with a dot for itself/);
     expect(caught(() => pinPath('/sys/fs/bpf/a.b'))).toMatchObject({
-      hint: 'take a name without one, such as a_b',
+      hint: 'use a name without one, such as a_b',
     });
     expect(caught(() => pinPath('/sys/fs/bpf/...'))).toMatchObject({
-      hint: 'take a name without one, such as map',
+      hint: 'use a name without one, such as map',
     });
   });
 
@@ -430,7 +430,7 @@ describe('pins', () => {
   test('a query by id', () => {
     pretend({ files: NOBODY });
     expect(byIdFailure('list', nativeFailure(EPERM))).toMatchObject({ missing: ['CAP_SYS_ADMIN'] });
-    expect(byIdFailure('list', nativeFailure(ENOENT)).message).toBe('list: the kernel knows no such id');
+    expect(byIdFailure('list', nativeFailure(ENOENT)).message).toBe('list: there is no such id');
     expect(byIdFailure('list', nativeFailure(ENOMEM)).message).toBe('list: the kernel says ENOMEM');
   });
 });

@@ -116,10 +116,10 @@ test('a map of another shape is refused member by member, and nothing is leaked'
 
 test.each([
   ['a dot', 'a.b', /names with a dot/, 'a_b'],
-  ['two dots', '..', /leads out/, undefined],
-  ['a way out', 'x/../y', /leads out/, undefined],
-  ['no name', '', /names no file/, undefined],
-  ['a trailing slash', 'x/', /names no file/, undefined],
+  ['two dots', '..', /cannot contain "\.\."/, undefined],
+  ['a way out', 'x/../y', /cannot contain "\.\."/, undefined],
+  ['no name', '', /no file name/, undefined],
+  ['a trailing slash', 'x/', /no file name/, undefined],
   ['NUL', 'x\0y', /NUL/, undefined],
   ['256 bytes', 'x'.repeat(256), /255 bytes/, undefined],
 ])('a name with %s is refused before anything is asked of the kernel', (_, name, message, hint) => {
