@@ -4,34 +4,34 @@ import { isIP } from 'node:net';
 
 const TOKEN_BYTES = 24;
 
-/** Whether only this machine can reach an address. */
+/** Whether an address is a loopback one, which only this machine can reach. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }
 
-/** A token that nobody guesses. */
+/** Makes a random token. */
 export function newToken(): string {
   return randomBytes(TOKEN_BYTES).toString('base64url');
 }
 
 /**
- * Who may ask. Where only this machine can reach the server everybody there may, but no page of another site that had its name
- * resolve to 127.0.0.1 (DNS rebinding): the Host that it asks for is not ours. Elsewhere who knows the token.
+ * Decides which requests are answered. On a loopback address every local client is allowed, except requests
+ * whose Host header is not ours (DNS rebinding). On any other address a request needs the token.
  */
 export class Access {
   readonly #token: Buffer | undefined;
 
-  /** @param token undefined: the address is a loopback one */
+  /** @param token undefined if the address is a loopback one, and no token was given */
   constructor(token: string | undefined) {
     this.#token = token === undefined ? undefined : digest(token);
   }
 
-  /** Whether the request is meant for this server. */
+  /** Whether the Host header names this server. With a token, every Host is accepted. */
   isOurs({ headers: { host = '' } }: IncomingMessage): boolean {
     return this.#token !== undefined || isLoopback(hostname(host));
   }
 
-  /** Whether it may have what is measured. */
+  /** Whether the request may see measurements. */
   isAllowed({ headers: { authorization = '' } }: IncomingMessage): boolean {
     if (!this.#token) return true;
     const [, given = ''] = /^Bearer +(\S+)$/i.exec(authorization) ?? [];

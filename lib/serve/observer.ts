@@ -15,7 +15,7 @@ import { type Recorded, Recorder } from './recorder.ts';
 import type { DecisionRow, Hello, Now, Update } from './update.ts';
 import { type Wanted, Watched } from './watched.ts';
 
-/** What `serve` can observe. */
+/** The kinds of programs that `serve` can attach. */
 export const OBSERVABLE = ['packets', 'flows', 'net', 'latency'] as const;
 export type Observable = (typeof OBSERVABLE)[number];
 
@@ -25,13 +25,13 @@ export interface ObserverOptions {
   readonly mode?: AttachMode;
   /** Default: all. */
   readonly programs?: readonly Observable[];
-  /** How many flows have series in the metrics. */
+  /** The number of flows with series in the metrics. */
   readonly flows?: number;
-  /** Packets per second of an interface that are a flood. */
+  /** Packets per second on an interface that count as a flood. Default 100,000. */
   readonly flood?: number;
-  /** How many updates are kept. Default 1,000. */
+  /** The number of updates to keep. Default 1,000. */
   readonly window?: number;
-  /** Between attempts to attach what is not attached. Default 30,000. */
+  /** Time between attempts to attach missing programs, in milliseconds. Default 30,000. */
   readonly retryMs?: number;
 }
 
@@ -44,7 +44,7 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
   version: string;
 };
 
-/** What the programs say at one moment, and what was decided upon it. */
+/** What the programs counted, and the decisions of the control loop about it. */
 export interface Observation {
   readonly update: Update;
   readonly now: Now;
@@ -52,8 +52,8 @@ export interface Observation {
 }
 
 /**
- * The bundled programs on some interfaces, their metrics, what they counted in the last updates, and a control loop that
- * watches over them in dry run.
+ * Attaches the bundled programs to interfaces, and keeps their metrics, their last updates and a control
+ * loop, which judges the updates in dry-run mode.
  */
 export class Observer {
   readonly metrics: EbpfMetrics;
@@ -61,8 +61,8 @@ export class Observer {
   readonly #watched: readonly Watched[];
   readonly #recorder: Recorder;
   readonly #retryMs: number;
-  /** What the control loop judges. */
-  #looked: { update: Update; status: Now['health']['status'] } | undefined;
+  /** The signals of the control loop. */
+  #judged: { update: Update; status: Now['health']['status'] } | undefined;
   #now: Now | undefined;
   #triedAt = Number.NEGATIVE_INFINITY;
 
@@ -82,7 +82,7 @@ export class Observer {
       });
     const recorded: Recorded = {
       counters: onEach('packets', 'xdp_counter', (target) => XdpCounter.attach({ ...target, mode })),
-      // Where the qdisc is its own and nobody else's, that goes too.
+      // Removes the qdisc too if it was made for this program and no other one uses it.
       classifiers: onEach('flows', 'tc_classifier', (target) =>
         TcClassifier.attach({ ...target, removeQdisc: true }),
       ),
@@ -99,19 +99,19 @@ export class Observer {
     this.#recorder = new Recorder(recorded, () => this.metrics.health(), window);
     this.loop = new ControlLoop({
       sources: {
-        packets: () => rates(this.#looked?.update.packets),
-        network: () => ({ ...this.#looked?.update.network }),
-        health: () => ({ ebpf_loader: HEALTH_VALUE[this.#looked?.status ?? 'healthy'] }),
+        packets: () => rates(this.#judged?.update.packets),
+        network: () => ({ ...this.#judged?.update.network }),
+        health: () => ({ ebpf_loader: HEALTH_VALUE[this.#judged?.status ?? 'healthy'] }),
       },
       rules: rules(interfaces, options.flood ?? FLOOD),
     });
   }
 
-  /** Attaches what is wanted. What cannot be is in health(), and tried again from time to time by observe(). */
+  /** Attaches the programs. Failures are in health(), and observe() retries them from time to time. */
   async attach(): Promise<void> {
     this.#triedAt = performance.now();
     for (const one of this.#watched) await one.attach();
-    this.#recorder.record(); // the meters begin
+    this.#recorder.record(); // starts the meters
   }
 
   /** The programs that are not attached, and why. */
@@ -124,12 +124,12 @@ export class Observer {
     return this.#watched.some(({ program }) => program !== undefined);
   }
 
-  /** Looks at everything, and has the control loop judge it. Once a second. */
+  /** Records an update, and has the control loop judge it. To be called once per second. */
   async observe(): Promise<Observation> {
     await this.#retry();
     const { update, now } = this.#recorder.record();
     this.#recorder.keep(update);
-    this.#looked = { update, status: now.health.status };
+    this.#judged = { update, status: now.health.status };
     const decisions = await this.loop.turn();
     this.#now = { ...now, decisions: lastOf(this.loop) };
     return { update, now: this.#now, decisions };
@@ -139,7 +139,7 @@ export class Observer {
     return this.metrics.health();
   }
 
-  /** What a viewer gets first. */
+  /** Returns the first event of a viewer's stream. */
   hello(): Hello {
     const { updates, length } = this.#recorder;
     const now = this.#now ? { now: this.#now } : {};
@@ -157,18 +157,18 @@ export class Observer {
     const now = performance.now();
     if (now - this.#triedAt < this.#retryMs) return;
     this.#triedAt = now;
-    for (const one of this.#watched) if (one.isWorthAnother()) await one.attach();
+    for (const one of this.#watched) if (one.isWorthRetrying()) await one.attach();
   }
 }
 
-/** All packets of each interface. */
+/** Adds up the packet rates of each interface. */
 function rates(packets: Update['packets'] = {}): Record<string, number> {
   const sum = (protocols: Update['packets'][string]) =>
     Object.values(protocols).reduce((total, [count]) => total + count, 0);
   return Object.fromEntries(Object.entries(packets).map(([iface, protocols]) => [iface, sum(protocols)]));
 }
 
-/** The last decisions, the newest first. */
+/** Returns the last decisions, the newest first. */
 function lastOf(loop: ControlLoop): DecisionRow[] {
   return loop
     .decisions()
@@ -177,7 +177,7 @@ function lastOf(loop: ControlLoop): DecisionRow[] {
     .map(({ time, rule, verdict, reason }) => ({ time, rule, verdict, reason }));
 }
 
-// They have no actions: what to do about it is for who operates the machine.
+// The rules have no actions: the decisions are only shown.
 function rules(interfaces: readonly string[], flood: number): ControlRule[] {
   const steady = { forMs: 2_000, cooldownMs: 10_000 };
   return [

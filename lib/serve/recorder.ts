@@ -11,7 +11,7 @@ import type { Tally, XdpCounter } from '../programs/xdp-counter.ts';
 import type { ComponentRow, FlowRow, Now, Pair, Update } from './update.ts';
 import type { Watched } from './watched.ts';
 
-/** What is recorded: programs that may be attached. */
+/** The programs to record, each of which may be attached or not. */
 export interface Recorded {
   readonly counters: readonly Watched<XdpCounter>[];
   readonly classifiers: readonly Watched<TcClassifier>[];
@@ -19,37 +19,37 @@ export interface Recorded {
   readonly net: Watched<TracepointNet> | undefined;
 }
 
-/** How many flows the page shows. */
+/** The number of flows that the page shows. */
 const FLOWS = 20;
 
-/** Makes an update of each second from what the programs count, and keeps the last ones. */
+/** Makes an update from the programs' counts each second, and keeps the last ones. */
 export class Recorder {
   readonly length: number;
   readonly #recorded: Recorded;
   readonly #health: () => HealthReport;
   readonly #updates: Update[] = [];
-  // A program that is attached anew is another one, and its meter begins anew.
+  // Keyed by program: one that is attached again is a new object, and gets a new meter.
   readonly #meters = new WeakMap<object, unknown>();
 
-  /** @param length how many updates are kept */
+  /** @param length the number of updates to keep */
   constructor(recorded: Recorded, health: () => HealthReport, length: number) {
     this.#recorded = recorded;
     this.#health = health;
     this.length = length;
   }
 
-  /** The last ones, the oldest first. */
+  /** The updates that are kept, the oldest first. */
   get updates(): readonly Update[] {
     return this.#updates;
   }
 
-  /** Keeps an update, and lets the oldest go where there are too many. */
+  /** Keeps an update, and drops the oldest one if there are too many. */
   keep(update: Update): void {
     this.#updates.push(update);
     if (this.#updates.length > this.length) this.#updates.shift();
   }
 
-  /** Looks at all programs. What one counted is there from the second look at it on. */
+  /** Samples all programs. A program is in the result from its second sample on. */
   record(): { update: Update; now: Omit<Now, 'decisions'> } {
     const { counters, classifiers, latency, net } = this.#recorded;
     const packets = counters.flatMap(({ iface = '', program }) => {
@@ -87,7 +87,7 @@ export class Recorder {
     return { update, now };
   }
 
-  /** Undefined where there is nothing to sample: no program, the first look at it, or one that the kernel does not answer. */
+  /** Samples a program. Undefined if there is none, if this is the first time, or if the kernel refused. */
   #sample<P extends object, S>(program: P | undefined, make: (program: P) => { sample(): S }): S | undefined {
     if (!program) return undefined;
     try {
@@ -95,7 +95,7 @@ export class Recorder {
       if (meter) return meter.sample();
       this.#meters.set(program, make(program));
     } catch (error) {
-      if (!(error instanceof EbpfError)) throw error; // a scrape counts it, and health() says it
+      if (!(error instanceof EbpfError)) throw error; // counted by a scrape, and shown by health()
     }
     return undefined;
   }

@@ -11,19 +11,19 @@ import { Viewers } from './viewers.ts';
 
 export interface ServerOptions {
   readonly host: string;
-  /** 0 takes one that is free. */
+  /** 0 takes a free port. */
   readonly port: number;
-  /** Who has it may ask; undefined where only this machine can reach `host`. */
+  /** The token that requests need; undefined if they need none. */
   readonly token?: string | undefined;
   readonly metrics: EbpfMetrics;
   readonly hello: () => Hello;
 }
 
-/** A connection on which nothing moves for so long is closed. */
+/** A connection that is idle for this long is closed. */
 const IDLE_MS = 30_000;
 const MOST_CONNECTIONS = 1024;
 
-// The page is one origin, with no inline script and no inline style.
+// The page has one origin, and no inline scripts or styles.
 const SECURITY = {
   'content-security-policy':
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -55,7 +55,7 @@ export class Server {
   }
 
   /**
-   * Listens.
+   * Starts to listen.
    *
    * @throws EbpfError `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, …
    */
@@ -68,7 +68,9 @@ export class Server {
     } catch (error) {
       const { code = 'EIO', message } = error as NodeJS.ErrnoException;
       const hint =
-        code === 'EADDRINUSE' ? 'another program has this port: take another by --listen' : undefined;
+        code === 'EADDRINUSE'
+          ? 'another program uses this port: choose another one with --listen'
+          : undefined;
       throw new EbpfError(`listen on ${host}:${port}: ${message}`, { code, hint, cause: error });
     }
     return server;
@@ -80,7 +82,7 @@ export class Server {
     return `http://${isIPv6(address) ? `[${address}]` : address}:${port}/`;
   }
 
-  /** Ends every connection. */
+  /** Closes every connection, and stops listening. */
   async close(): Promise<void> {
     this.viewers.close();
     this.#server.closeAllConnections();
@@ -91,10 +93,10 @@ export class Server {
   #answer(request: IncomingMessage, response: ServerResponse): void {
     for (const [name, value] of Object.entries(SECURITY)) response.setHeader(name, value);
     const [path = ''] = (request.url ?? '').split('?', 1);
-    if (!this.#access.isOurs(request)) say(response, 421, 'this server is asked for by its own address');
+    if (!this.#access.isOurs(request)) say(response, 421, 'Host is not the address of this server');
     else if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.setHeader('allow', 'GET, HEAD');
-      say(response, 405, 'GET and HEAD alone');
+      say(response, 405, 'only GET and HEAD are allowed');
     } else this.#give(path, request, response);
   }
 
@@ -104,10 +106,10 @@ export class Server {
     if (asset) give(asset, request, response);
     else if (path === '/health') (isAllowed ? this.#health : this.#status)(request, response);
     else if (path !== '/metrics' && path !== '/stream') {
-      say(response, 404, 'there is /, /metrics and /health');
+      say(response, 404, 'not found: try /, /metrics or /health');
     } else if (!isAllowed) {
       response.setHeader('www-authenticate', 'Bearer');
-      say(response, 401, 'a token is needed: Authorization: Bearer TOKEN');
+      say(response, 401, 'a token is required: Authorization: Bearer TOKEN');
     } else if (path === '/metrics') this.#metrics(request, response);
     else this.viewers.add(request, response, this.#hello);
   }
@@ -118,11 +120,11 @@ function give({ type, body }: Asset, { method }: IncomingMessage, response: Serv
   response.writeHead(200, headers).end(method === 'HEAD' ? undefined : body);
 }
 
-function say(response: ServerResponse, status: number, words: string): void {
-  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' }).end(`${words}\n`);
+function say(response: ServerResponse, status: number, text: string): void {
+  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' }).end(`${text}\n`);
 }
 
-// For probes of an orchestrator, which have no token: whether it is well, and nothing that says what is where.
+// For probes of an orchestrator, which have no token: the status, without the names of what is attached.
 function withoutDetails(metrics: EbpfMetrics): Parameters<typeof healthHandler>[0] {
   return {
     health() {

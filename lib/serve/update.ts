@@ -1,17 +1,18 @@
-// What the page gets, as JSON: nothing is imported here, as it is the page's too.
+// The JSON that the page receives. Nothing is imported here: the page, which runs in a browser, imports these
+// types.
 
-/** Packets and bytes: each second where it is a rate, since the start where it is a total. */
+/** Packets and bytes: per second for a rate, since the start for a total. */
 export type Pair = readonly [packets: number, bytes: number];
 
-/** What is kept of each second, for charts. */
+/** The part of an observation that is kept, for charts. */
 export interface Update {
   /** Milliseconds since 1970. */
   readonly time: number;
-  /** Rates by interface and protocol: what it received. */
+  /** Rates of received packets, by interface and protocol. */
   readonly packets: Readonly<Record<string, Readonly<Record<string, Pair>>>>;
-  /** By system call, the calls since the update before: `[slot, calls]`, where slot i is 2^i to 2^(i + 1) ns. */
+  /** Calls since the previous update, by system call: `[slot, calls]`; slot i is 2^i to 2^(i + 1) ns. */
   readonly latency: Readonly<Record<string, readonly (readonly [slot: number, calls: number])[]>>;
-  /** Per second, of all interfaces. */
+  /** Events per second, on all interfaces. */
   readonly network: { readonly drops: number; readonly retransmits: number; readonly opened: number };
 }
 
@@ -38,29 +39,29 @@ export interface DecisionRow {
   readonly reason: string;
 }
 
-/** How things are, and not kept. */
+/** The part of an observation that is not kept. */
 export interface Now {
-  /** Since the start, by interface and protocol. */
+  /** Packets received since the start, by interface and protocol. */
   readonly totals: Readonly<Record<string, Readonly<Record<string, Pair>>>>;
   readonly modes: Readonly<Record<string, string>>;
-  /** Of each interface of the namespace, per second. */
+  /** Rates of each interface of the namespace. */
   readonly interfaces: Readonly<Record<string, { readonly receive: Pair; readonly transmit: Pair }>>;
-  /** The fastest, the fastest first. */
+  /** The fastest flows, the fastest first. */
   readonly flows: readonly FlowRow[];
   /** `[reason, per second, since the start]` */
   readonly drops: readonly (readonly [string, number, number])[];
   /** `[from → to, per second, since the start]` */
   readonly transitions: readonly (readonly [string, number, number])[];
   readonly health: ComponentRow & { readonly components: readonly ComponentRow[] };
-  /** The last ones, the newest first. */
+  /** The last decisions, the newest first. */
   readonly decisions: readonly DecisionRow[];
 }
 
-/** The first event of a stream: who this is, and what was kept. */
+/** The first event of a stream: this server, and the updates that it kept. */
 export interface Hello {
   readonly host: string;
   readonly version: string;
-  /** How many updates are kept. */
+  /** The number of updates that are kept. */
   readonly window: number;
   readonly updates: readonly Update[];
   readonly now?: Now;

@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
-/** What a viewer may leave unread, beyond which it is no viewer: memory is not to grow with who reads slowly. */
+/** A viewer with more unread bytes is disconnected, so that a slow reader cannot make memory grow. */
 const MOST_UNREAD = 8 << 20;
 const MOST_VIEWERS = 100;
 
-/** Those who read the stream of updates: server-sent events. */
+/** The clients that read the stream of updates, as server-sent events. */
 export class Viewers {
   readonly #responses = new Set<ServerResponse>();
 
@@ -12,11 +12,11 @@ export class Viewers {
     return this.#responses.size;
   }
 
-  /** Begins a stream with its first event. */
+  /** Starts a stream with its first event. */
   add({ method }: IncomingMessage, response: ServerResponse, hello: () => unknown): void {
     if (this.#responses.size >= MOST_VIEWERS) {
       response.writeHead(503, { 'content-type': 'text/plain; charset=utf-8', 'retry-after': '10' });
-      response.end(`there are ${MOST_VIEWERS} viewers already\n`);
+      response.end(`there are already ${MOST_VIEWERS} viewers\n`);
       return;
     }
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
@@ -26,11 +26,11 @@ export class Viewers {
     }
     this.#responses.add(response);
     response.on('close', () => this.#responses.delete(response));
-    response.on('error', () => {}); // it went away while it was written to; 'close' follows
+    response.on('error', () => {}); // the client left during a write; 'close' follows
     response.write(event('hello', JSON.stringify(hello())));
   }
 
-  /** Sends an event to all. `data` is called where there is anybody. */
+  /** Sends an event to all viewers. `data` is only called if there are any. */
   send(name: string, data: () => unknown): void {
     if (this.#responses.size === 0) return;
     const text = event(name, JSON.stringify(data()));

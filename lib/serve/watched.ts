@@ -7,9 +7,9 @@ import { FAMILIES } from '../metrics/families.ts';
 import type { Sheet } from '../metrics/sheet.ts';
 import type { Source } from '../metrics/source.ts';
 
-/** What is to be attached, and where. */
+/** A program to attach, and its target. */
 export interface Wanted<P extends BundledProgram> {
-  /** As its file in bpf/. */
+  /** The name of its file in bpf/. */
   readonly program: string;
   readonly iface?: string;
   readonly netns?: string;
@@ -17,8 +17,8 @@ export interface Wanted<P extends BundledProgram> {
 }
 
 /**
- * A bundled program that is meant to be attached, which it may not be yet, or no more. While it is attached its metrics and
- * its health are its own; while it is not, this says why.
+ * A bundled program that should be attached. While it is, EbpfMetrics asks the program itself for metrics and
+ * health; while it is not, this reports the reason.
  */
 export class Watched<P extends BundledProgram = BundledProgram> implements Source {
   readonly name: string;
@@ -38,19 +38,19 @@ export class Watched<P extends BundledProgram = BundledProgram> implements Sourc
     metrics.addSource(this);
   }
 
-  /** Undefined while it is not attached. */
+  /** The program; undefined while it is not attached. */
   get program(): P | undefined {
     return this.#program;
   }
 
-  /** Why it is not attached. */
+  /** Why the program is not attached. */
   get error(): EbpfError | undefined {
     return this.#error;
   }
 
   /**
-   * Attaches it, in the place of the one that there was. What the kernel has against it is `error`, and in the metrics: who
-   * watches several goes on with the others.
+   * Attaches the program, after closing the previous one. Does not throw an EbpfError, but keeps it in
+   * `error` and counts it in the metrics, so that other programs can be attached.
    */
   async attach(): Promise<void> {
     this.close();
@@ -68,11 +68,11 @@ export class Watched<P extends BundledProgram = BundledProgram> implements Sourc
   }
 
   /**
-   * Whether an attempt may end otherwise than the last one: where it could not be attached, but not for want of permissions
-   * or of a kernel, and where its interface is another one now (it went away and came back). Not where somebody detached it,
-   * who will have had a reason.
+   * Whether another attempt may succeed: after a failure, except for missing permissions or kernel support;
+   * and if the interface was deleted and made again. A program that was detached from outside is not attached
+   * again.
    */
-  isWorthAnother(): boolean {
+  isWorthRetrying(): boolean {
     if (this.#error) {
       return !(this.#error instanceof EbpfPermissionError || this.#error instanceof EbpfNotSupportedError);
     }
@@ -91,13 +91,13 @@ export class Watched<P extends BundledProgram = BundledProgram> implements Sourc
     return [
       component(`program:${this.name}`, () => {
         const { code, message = `${this.name} is not attached yet`, hint } = this.#error ?? {};
-        const words = hint === undefined ? message : `${message} (${hint})`;
-        return { status: 'unhealthy', message: words, details: { code } };
+        const reason = hint === undefined ? message : `${message} (${hint})`;
+        return { status: 'unhealthy', message: reason, details: { code } };
       }),
     ];
   }
 
-  /** Detaches it. What it counted stays in the metrics. */
+  /** Detaches the program. Its counts stay in the metrics. */
   close(): void {
     if (!this.#program) return;
     this.#metrics.remove(this.#program);
