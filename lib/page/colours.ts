@@ -1,11 +1,11 @@
-// Canvases know no custom properties: what those of page.css are in the theme of the moment.
+// Resolves the custom properties of page.css in the current theme: a canvas cannot use them.
 
 const probe = document.createElement('i');
 probe.hidden = true;
 document.documentElement.append(probe);
 const known = new Map<string, string>();
 
-/** `--tcp` as a colour that a canvas takes. */
+/** Returns a custom property, such as `--tcp` for `tcp`, as a colour for a canvas. */
 export function colour(name: string): string {
   let value = known.get(name);
   if (value === undefined) {
@@ -16,7 +16,7 @@ export function colour(name: string): string {
   return value;
 }
 
-/** Calls back when the theme is another one. */
+/** Calls `changed` when the theme changes. */
 export function onTheme(changed: () => void): void {
   const forget = () => {
     known.clear();
@@ -26,7 +26,7 @@ export function onTheme(changed: () => void): void {
   new MutationObserver(forget).observe(document.documentElement, { attributeFilter: ['data-theme'] });
 }
 
-/** Between two colours of the theme, as `rgb(1 2 3)`. */
+/** Mixes two colours of the theme, and returns `rgb(1 2 3)`. */
 export function between(from: string, to: string, share: number): string {
   const [a, b] = [numbers(colour(from)), numbers(colour(to))];
   const mixed = a.map((part, i) => Math.round(part + ((b[i] ?? part) - part) * share));

@@ -1,6 +1,6 @@
-// The document, by hand: whatever comes from the server goes in as text, never as HTML.
+// Changes to the document. Whatever comes from the server is inserted as text, never as HTML.
 
-/** The element of the page with this id. */
+/** Finds the element with this id. */
 export function byId<T extends HTMLElement>(id: string, type: new () => T): T {
   const element = document.getElementById(id);
   if (!(element instanceof type)) throw new Error(`the page has no ${id}`);
@@ -9,6 +9,7 @@ export function byId<T extends HTMLElement>(id: string, type: new () => T): T {
 
 type Attributes = Readonly<Record<string, string>>;
 
+/** Makes an element. */
 export function element<K extends keyof HTMLElementTagNameMap>(
   name: K,
   attributes: Attributes = {},
@@ -20,7 +21,7 @@ export function element<K extends keyof HTMLElementTagNameMap>(
   return made;
 }
 
-/** Sets text where it is another one: screen readers and selections are left alone otherwise. */
+/** Sets text only if it changes, so that screen readers and selections are not disturbed. */
 export function say(where: Element, text: string): void {
   if (where.textContent !== text) where.textContent = text;
 }
@@ -30,7 +31,7 @@ export interface Cell {
   readonly class?: string;
 }
 
-/** The rows of a table's body, of which the first cell may be the row's name; cells that are there are written into. */
+/** Fills the body of a table, reusing its cells. Without rows, one cell says `none`. */
 export function fillTable(
   table: HTMLTableElement,
   rows: readonly (readonly (string | Cell)[])[],
@@ -58,7 +59,7 @@ export function fillTable(
   }
 }
 
-/** Of buttons of which one is pressed; the result says which, and `chosen` is called at a change. */
+/** Makes buttons exclusive: a click presses one, releases the others and calls `chosen`. */
 export function choice(
   buttons: Iterable<HTMLButtonElement>,
   chosen: (button: HTMLButtonElement) => void,
@@ -72,7 +73,7 @@ export function choice(
   }
 }
 
-/** The options of a list, and what is chosen of them: what was, where it is still there. */
+/** Sets the options of a list, and returns the selected one. The selection stays if it is still an option. */
 export function fillSelect(select: HTMLSelectElement, names: readonly string[]): string {
   const there = [...select.options].map(({ value }) => value);
   if (there.join('\n') !== names.join('\n')) {

@@ -3,7 +3,7 @@ import type { Update } from '../serve/update.ts';
 import { between, colour, onTheme } from './colours.ts';
 import { element, say } from './element.ts';
 
-/** What took how long in one update: `[slot, calls]`, where slot i is 2^i to 2^(i + 1) ns. */
+/** The latencies of one update: `[slot, calls]`; slot i is 2^i to 2^(i + 1) ns. */
 export interface Column {
   readonly time: number;
   readonly slots: readonly (readonly [slot: number, calls: number])[];
@@ -12,14 +12,14 @@ export interface Column {
 const HEIGHT = 260;
 const LEFT = 60;
 const BOTTOM = 22;
-/** At least from a microsecond to a quarter of a second. */
+/** The smallest range of slots: about half a microsecond to an eighth of a second. */
 const LEAST = { from: 9, to: 27 };
 const SHADES = 32;
 const FONT = '12px system-ui, sans-serif';
-/** Marks of a scale that doubles, in ns. */
+/** Marks of the logarithmic scale, in ns. */
 const MARKS = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
 
-/** The columns of some system calls: of all, or of one. */
+/** Makes the columns of all system calls, or of one. */
 export function columnsOf(updates: readonly Update[], syscall: string | undefined): Column[] {
   return updates.map(({ time, latency: calls }) => {
     const sums = new Map<number, number>();
@@ -31,7 +31,7 @@ export function columnsOf(updates: readonly Update[], syscall: string | undefine
   });
 }
 
-/** What `p` of 100 calls took at most, by nearest rank: the middle of its slot, in ns; NaN where there was none. */
+/** Returns the `p`th percentile by nearest rank: the midpoint of its slot in ns; NaN without calls. */
 export function percentile(columns: readonly Column[], p: number): number {
   const sums = new Map<number, number>();
   for (const { slots } of columns)
@@ -46,11 +46,13 @@ export function percentile(columns: readonly Column[], p: number): number {
   return Number.NaN;
 }
 
-/** Times across, durations up, and the darker or brighter the more calls. The arrow keys and the pointer say how many. */
+/**
+ * Draws time across, latency up, and the number of calls as colour. Arrow keys and pointer show the number.
+ */
 export class HeatMap {
   readonly #where: HTMLElement;
   readonly #canvas = element('canvas');
-  readonly #words = element('span', { class: 'when', role: 'status' });
+  readonly #reading = element('span', { class: 'when', role: 'status' });
   #columns: readonly Column[] = [];
   #places = 1;
   #range: { from: number; to: number } = LEAST;
@@ -64,7 +66,7 @@ export class HeatMap {
       { tabindex: '0', 'aria-label': `${label}: arrow keys move through it` },
       this.#canvas,
     );
-    where.append(figure, element('div', { class: 'legend' }, this.#words));
+    where.append(figure, element('div', { class: 'legend' }, this.#reading));
     new ResizeObserver(() => this.#draw()).observe(where);
     onTheme(() => this.#draw());
     figure.addEventListener('keydown', (event) => this.#move(event));
@@ -73,7 +75,7 @@ export class HeatMap {
     this.#canvas.addEventListener('pointerleave', () => this.#point(undefined));
   }
 
-  /** @param places how many columns there is room for: the last is at the right */
+  /** @param places the number of columns that fit; the last one is at the right */
   show(columns: readonly Column[], places: number): void {
     this.#columns = columns;
     this.#places = Math.max(places, 2);
@@ -135,7 +137,7 @@ export class HeatMap {
       context.lineWidth = 1.5;
       context.strokeRect(this.#x(i, cell), this.#y(this.#at.slot + 1, row, height), Math.max(cell, 2), row);
     }
-    this.#tell();
+    this.#showReading();
   }
 
   #x(i: number, cell: number): number {
@@ -146,16 +148,16 @@ export class HeatMap {
     return height - (slot - this.#range.from) * row;
   }
 
-  #tell(): void {
+  #showReading(): void {
     const column = this.#at && this.#columns[this.#columns.length - 1 - this.#at.back];
-    let words = '';
+    let text = '';
     if (this.#at && column) {
       const { slot } = this.#at;
       const calls = column.slots.find(([number]) => number === slot)?.[1] ?? 0;
       const range = `${latency(2 ** slot)} to ${latency(2 ** (slot + 1))}`;
-      words = `${clock(new Date(column.time))}, ${range}: ${count(calls)} calls`;
+      text = `${clock(new Date(column.time))}, ${range}: ${count(calls)} calls`;
     }
-    say(this.#words, words);
+    say(this.#reading, text);
   }
 
   #under({ offsetX, offsetY }: PointerEvent): { back: number; slot: number } | undefined {

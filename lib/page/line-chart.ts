@@ -5,26 +5,28 @@ import uPlot from './uplot.js';
 
 /** A line of a chart. */
 export interface Line {
-  /** Also the name of its colour in page.css. */
+  /** The name of the line, and of its colour in page.css. */
   readonly name: string;
-  readonly words: string;
+  readonly label: string;
 }
 
 const HEIGHT = 250;
 const WIDTH = { line: 1.75, grid: 1 };
 
-/** Lines over time, with the values below: of the last update, or of where the pointer or the arrow keys are. */
+/**
+ * Draws lines over time, with values below: the last ones, or those at the pointer or the arrow keys' place.
+ */
 export class LineChart {
   readonly #plot: uPlot;
-  readonly #words: (value: number) => string;
+  readonly #format: (value: number) => string;
   readonly #values: HTMLElement[];
   readonly #when = element('span', { class: 'when' });
-  /** Where the arrow keys are: how many updates before the last. */
+  /** The place of the arrow keys: the number of updates before the last one. */
   #back: number | undefined;
 
-  /** @param words of a value */
-  constructor(where: HTMLElement, label: string, lines: readonly Line[], words: (value: number) => string) {
-    this.#words = words;
+  /** @param format formats a value */
+  constructor(where: HTMLElement, label: string, lines: readonly Line[], format: (value: number) => string) {
+    this.#format = format;
     this.#values = lines.map(() => element('span'));
     const figure = element('figure', {
       tabindex: '0',
@@ -46,7 +48,7 @@ export class LineChart {
         scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.1, 1)] } },
         axes: [
           { ...axis, values: (_, times) => times.map((time) => clock(new Date(time * 1000))), space: 90 },
-          { ...axis, values: (_, values) => values.map(words), size: 74 },
+          { ...axis, values: (_, values) => values.map(format), size: 74 },
         ],
         series: [
           {},
@@ -59,7 +61,7 @@ export class LineChart {
             fill: () => colour(name).replace(/^rgb\((.*)\)$/, 'rgba($1, 0.07)'),
           })),
         ],
-        hooks: { setCursor: [() => this.#tell()] },
+        hooks: { setCursor: [() => this.#showValues()] },
       },
       [[], ...lines.map(() => [])],
       figure,
@@ -70,15 +72,15 @@ export class LineChart {
     figure.addEventListener('blur', () => this.#place(undefined));
   }
 
-  /** @param columns times in seconds, then the values of each line; null where there is none */
+  /** @param columns times in seconds, then the values of each line; null if there is no value */
   show(columns: (number | null)[][]): void {
-    // In a batch the new scale is there when it returns, and what was looked at is placed on that.
+    // Once a batch returns, the new scale is set, and the cursor can be placed on it.
     this.#plot.batch(() => this.#plot.setData(columns as uPlot.AlignedData));
     if (this.#back !== undefined) this.#place(this.#back);
-    this.#tell();
+    this.#showValues();
   }
 
-  readonly #legend = ({ name, words }: Line, at: number): HTMLElement => {
+  readonly #legend = ({ name, label }: Line, at: number): HTMLElement => {
     const mark = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
     mark.setAttribute('viewBox', '0 0 10 10');
     mark.setAttribute('aria-hidden', 'true');
@@ -86,7 +88,7 @@ export class LineChart {
     for (const [key, value] of Object.entries({ cx: '5', cy: '5', r: '5' })) dot.setAttribute(key, value);
     dot.style.fill = `var(--${name})`;
     mark.append(dot);
-    const button = element('button', { type: 'button', 'aria-pressed': 'true' }, mark, words);
+    const button = element('button', { type: 'button', 'aria-pressed': 'true' }, mark, label);
     const value = this.#values[at];
     if (value) button.append(value);
     button.addEventListener('click', () => {
@@ -97,14 +99,14 @@ export class LineChart {
     return button;
   };
 
-  #tell(): void {
+  #showValues(): void {
     const [times = [], ...lines] = this.#plot.data;
     const { idx } = this.#plot.cursor;
     const at = idx ?? times.length - 1;
     for (const [i, values] of lines.entries()) {
       const value = values[at];
       const where = this.#values[i];
-      if (where) say(where, typeof value === 'number' ? this.#words(value) : '–');
+      if (where) say(where, typeof value === 'number' ? this.#format(value) : '–');
     }
     say(this.#when, idx == null || times[at] === undefined ? '' : clock(new Date(times[at] * 1000)));
   }

@@ -7,7 +7,9 @@ import { follow, keepToken, takeToken } from './stream.ts';
 
 const PROTOCOLS = ['tcp', 'udp', 'icmp', 'other'];
 const ALL = 'all';
-/** What the heat map has room for at least: the first seconds are no blocks. */
+/**
+ * The heat map has room for at least this many columns, so that the first ones are not drawn as wide blocks.
+ */
 const LEAST_COLUMNS = 60;
 const THEMES = ['system', 'light', 'dark'];
 const THEME_KEY = 'node-ebpf-theme';
@@ -18,27 +20,27 @@ let now: Now | undefined;
 let range = 300;
 let unit: 0 | 1 = 0;
 let paused = false;
-/** The decisions that the page shows: those who hear it hear each once. */
-let decided: string | undefined;
+/** The decisions that are shown. They are only replaced if they change: screen readers announce each once. */
+let shownDecisions: string | undefined;
 
-const packetWords = (value: number) => (unit === 0 ? `${rate(value)}/s` : `${bytes(value)}/s`);
+const formatRate = (value: number) => (unit === 0 ? `${rate(value)}/s` : `${bytes(value)}/s`);
 const packetChart = new LineChart(
   byId('packets-chart', HTMLDivElement),
   'Received, by protocol',
-  PROTOCOLS.map((name) => ({ name, words: name })),
-  packetWords,
+  PROTOCOLS.map((name) => ({ name, label: name })),
+  formatRate,
 );
 const networkChart = new LineChart(
   byId('network-chart', HTMLDivElement),
   'Drops, connections and retransmits',
   [
-    { name: 'drops', words: 'drops' },
-    { name: 'opened', words: 'connections opened' },
-    { name: 'retransmits', words: 'retransmits' },
+    { name: 'drops', label: 'drops' },
+    { name: 'opened', label: 'connections opened' },
+    { name: 'retransmits', label: 'retransmits' },
   ],
   (value) => `${rate(value)}/s`,
 );
-const latencyMap = new HeatMap(byId('latency-map', HTMLDivElement), 'System calls, by how long they take');
+const latencyMap = new HeatMap(byId('latency-map', HTMLDivElement), 'System call latency');
 const interfaces = byId('interface', HTMLSelectElement);
 const syscalls = byId('syscall', HTMLSelectElement);
 
@@ -46,7 +48,7 @@ function shown(): Update[] {
   return range === 0 ? updates : updates.slice(-range);
 }
 
-/** The rates of one interface, or of all. */
+/** Adds up the rates of one interface, or of all interfaces, by protocol. */
 function ofInterface(packets: Update['packets'], iface: string): Record<string, Pair> {
   const chosen = iface === ALL ? Object.values(packets) : [packets[iface] ?? {}];
   const sum = (name: string, i: 0 | 1) =>
@@ -93,7 +95,7 @@ function showLatency(last: Update, all: Update[]): void {
   const [p50, p99] = [percentile(columns, 50), percentile(columns, 99)];
   say(
     byId('latency-figures', HTMLParagraphElement),
-    Number.isNaN(p50) ? 'no calls' : `p50 ${latency(p50)}, p99 ${latency(p99)}, give or take a factor of 1.4`,
+    Number.isNaN(p50) ? 'no calls' : `p50 ${latency(p50)}, p99 ${latency(p99)}, within a factor of 1.4`,
   );
 }
 
@@ -133,7 +135,7 @@ function showTables({ flows, drops, transitions, interfaces: names, health, deci
     ]),
     'no packets yet',
   );
-  fillTable(byId('drops', HTMLTableElement), drops.map(counts), 'nothing was dropped');
+  fillTable(byId('drops', HTMLTableElement), drops.map(counts), 'no drops yet');
   fillTable(byId('transitions', HTMLTableElement), transitions.map(counts), 'no connections yet');
   fillTable(
     byId('interfaces', HTMLTableElement),
@@ -144,7 +146,7 @@ function showTables({ flows, drops, transitions, interfaces: names, health, deci
       rate(transmit[0]),
       bytes(transmit[1]),
     ]),
-    'not watched',
+    'not measured',
   );
   fillTable(
     byId('components', HTMLTableElement),
@@ -161,10 +163,10 @@ function showTables({ flows, drops, transitions, interfaces: names, health, deci
   say(pill, health.status);
   const list = byId('decisions', HTMLOListElement);
   const lines = decisions.map(({ time, reason }) => `${time} ${reason}`).join('\n');
-  if (decided === lines) return;
-  decided = lines;
+  if (shownDecisions === lines) return;
+  shownDecisions = lines;
   list.replaceChildren(
-    ...(decisions.length === 0 ? [element('li', { class: 'none' }, 'none yet: all is as it should be')] : []),
+    ...(decisions.length === 0 ? [element('li', { class: 'none' }, 'none yet')] : []),
     ...decisions.map(({ time, verdict, reason }) =>
       element(
         'li',
@@ -222,7 +224,7 @@ byId('theme', HTMLButtonElement).addEventListener('click', () => {
   showTheme(theme);
 });
 
-// Who has no pointer scrolls what is focused.
+// Makes boxes that scroll focusable, so that they can be scrolled with the keyboard.
 const scrolled = new ResizeObserver((entries) => {
   for (const box of new Set(entries.map(({ target }) => target.closest<HTMLElement>('.scroll')))) {
     if (!box) continue;
@@ -243,7 +245,7 @@ await follow({
     now = then ?? now;
     document.title = `node-ebpf: ${host}`;
     say(byId('host', HTMLParagraphElement), host);
-    say(byId('about', HTMLParagraphElement), `node-ebpf ${version}, the last ${count(window)} seconds`);
+    say(byId('about', HTMLParagraphElement), `node-ebpf ${version}, keeps the last ${count(window)} seconds`);
     access.hidden = true;
     show();
   },
@@ -253,13 +255,13 @@ await follow({
     now = then;
     if (!paused) show();
   },
-  state(words, live) {
+  state(text, live) {
     const where = byId('stream', HTMLParagraphElement);
     where.className = live ? 'healthy' : 'degraded';
-    say(where, paused && live ? 'paused' : words);
+    say(where, paused && live ? 'paused' : text);
   },
   refused() {
-    say(byId('refused', HTMLParagraphElement), access.hidden ? '' : 'not this one');
+    say(byId('refused', HTMLParagraphElement), access.hidden ? '' : 'wrong token');
     access.hidden = false;
     token.focus();
     return new Promise((resolve) => {

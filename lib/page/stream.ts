@@ -1,19 +1,19 @@
 import type { Hello, Now, Update } from '../serve/update.ts';
 
-/** What comes of the server's stream. */
+/** Receives the events of the server's stream. */
 export interface Listener {
   hello(hello: Hello): void;
   update(update: Update, now: Now): void;
-  /** How the connection is, in words. */
-  state(words: string, live: boolean): void;
-  /** The server wants a token, or another one. */
+  /** Called with the state of the connection. */
+  state(text: string, live: boolean): void;
+  /** Called if the server requires a token, or refused the one it got; resolves when there is a new one. */
   refused(): Promise<void>;
 }
 
 const KEY = 'node-ebpf-token';
 const LONGEST_WAIT_MS = 15_000;
 
-/** The token of the address that somebody opened (`#token=…`), which then goes from it, or the one from before. */
+/** Keeps the token of the page's address (`#token=…`), if it has one, and removes it from the address. */
 export function takeToken(): void {
   const token = new URLSearchParams(location.hash.slice(1)).get('token');
   if (token === null) return;
@@ -25,23 +25,23 @@ export function keepToken(token: string): void {
   sessionStorage.setItem(KEY, token);
 }
 
-/** Reads the stream, again and again: what ends it (a server that starts anew, a laptop that slept) is waited out. */
+/** Reads the stream, and reconnects when it ends (the server restarted, or the laptop slept). */
 export async function follow(listener: Listener): Promise<never> {
   for (let wait = 500; ; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
     try {
       const token = sessionStorage.getItem(KEY);
-      // Not EventSource, which sends no token.
+      // EventSource cannot send a token.
       const answer = await fetch('stream', {
         headers: token === null ? {} : { authorization: `Bearer ${token}` },
         cache: 'no-store',
       });
       if (answer.status === 401) {
-        listener.state('locked', false);
+        listener.state('token required', false);
         await listener.refused();
         wait = 250;
         continue;
       }
-      if (!answer.ok || !answer.body) throw new Error(`the server says ${answer.status}`);
+      if (!answer.ok || !answer.body) throw new Error(`the server answered ${answer.status}`);
       for await (const { name, data } of events(answer.body)) {
         wait = 250;
         if (name === 'hello') listener.hello(data as Hello);
@@ -49,7 +49,7 @@ export async function follow(listener: Listener): Promise<never> {
         listener.state('live', true);
       }
     } catch {
-      // It is said below, and tried again.
+      // Shown below, and tried again.
     }
     listener.state('not connected', false);
     await new Promise((resolve) => setTimeout(resolve, wait));
@@ -59,7 +59,7 @@ export async function follow(listener: Listener): Promise<never> {
 async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<{ name: string; data: unknown }> {
   const decoder = new TextDecoder();
   const reader = body.getReader();
-  // Parts of an event that is not whole yet: a window of updates comes in many.
+  // Parts of an incomplete event: a window of updates arrives in many.
   let parts: string[] = [];
   for (;;) {
     const { done, value } = await reader.read();

@@ -1,4 +1,4 @@
-// scripts/setup puts uPlot's module beside the page's.
+// scripts/setup copies uPlot's module next to the page's modules.
 import uPlot from 'uplot';
 
 export default uPlot;

@@ -120,7 +120,7 @@ describe('the page of node-ebpf serve', () => {
     });
     for (const [i, chart] of charts.entries()) expect(await visitor.picture(chart)).not.toBe(pictures[i]);
     expect(await visitor.text('#calls-p99')).toMatch(/^[\d.]+ (ns|µs|ms|s)$/);
-    expect(await visitor.text('#latency-figures')).toMatch(/^p50 .*s, p99 .*s, give or take/);
+    expect(await visitor.text('#latency-figures')).toMatch(/^p50 .*s, p99 .*s, within a factor/);
 
     await page.getByRole('button', { name: 'pause' }).click();
     const frozen = await visitor.updates();
@@ -184,7 +184,7 @@ describe('the page of node-ebpf serve', () => {
         '(document.activeElement.getAttribute("aria-label") ?? document.activeElement.innerText)',
       );
     await page.keyboard.press('Tab');
-    expect(await focused()).toBe('To the charts');
+    expect(await focused()).toBe('Skip to the charts');
     const reached: string[] = [];
     for (let i = 0; i < 40; i++) {
       await page.keyboard.press('Tab');
@@ -194,7 +194,7 @@ describe('the page of node-ebpf serve', () => {
       expect(reached).toContain(one);
     for (const chart of [
       'Received, by protocol',
-      'System calls, by how long they take',
+      'System call latency',
       'Drops, connections and retransmits',
     ]) {
       expect(reached.some((label) => label.startsWith(`${chart}: arrow keys`))).toBe(true);
@@ -244,12 +244,12 @@ describe('the page of node-ebpf serve', () => {
     const url = await serving.url();
     const visitor = await visit(url);
     const { page } = visitor;
-    const token = page.getByLabel('This server asks for its token');
+    const token = page.getByLabel('This server requires a token');
     await token.waitFor();
     expect(await visitor.violations()).toEqual([]);
     await token.fill('another-one-that-is-not-it');
     await page.keyboard.press('Enter');
-    await until(async () => (await visitor.text('#refused')) === 'not this one');
+    await until(async () => (await visitor.text('#refused')) === 'wrong token');
     await token.fill('a-token-that-nobody-guesses');
     await page.getByRole('button', { name: 'open', exact: true }).click();
     await live(visitor);
