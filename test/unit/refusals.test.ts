@@ -364,7 +364,7 @@ describe('pins', () => {
   };
 
   test('the name is checked first', () => {
-    expect(() => pinPath('/sys/fs/bpf/..x')).toThrow(/keep.* names with a dot for itself/);
+    expect(() => pinPath('/sys/fs/bpf/..x')).toThrow(/reserves names with a dot/);
     expect(caught(() => pinPath('/sys/fs/bpf/a.b'))).toMatchObject({
       hint: 'use a name without one, such as a_b',
     });
