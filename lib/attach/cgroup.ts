@@ -13,13 +13,14 @@ import { missingCapabilities, permissionError, permissionHint } from '../kernel/
 import type { BpfMap } from '../map/map.ts';
 import { requireType } from './failure.ts';
 
-// The folders of a cgroup v2 file system: what programs attach there, and why the kernel refuses.
+// Programs on the directories of a cgroup v2 file system.
 
-/** Where in the cgroup a program goes. */
+/** Options of attachCgroup(). */
 export interface CgroupOptions {
   /**
-   * The kernel's word for where in the cgroup: `cgroup_inet_ingress`, `cgroup_inet4_connect`, … Default: what the SEC()
-   * says; needed where it does not (`cgroup/skb`), and for a program that came from a pin or an id.
+   * The kernel's name of the attach type: `cgroup_inet_ingress`, `cgroup_inet4_connect`, … Default: the one
+   * that the SEC() names. Required if it names none (`cgroup/skb`), and for a program that was opened by pin
+   * or id.
    */
   attachType?: string;
 }
@@ -34,7 +35,11 @@ const TYPES = [
   'sock_ops',
 ];
 
-/** @throws EbpfAttachError where the program is of no cgroup type, or nothing says where in the cgroup it goes */
+/**
+ * Checks the arguments of attachCgroup().
+ *
+ * @throws EbpfAttachError `ERR_EBPF_PROGRAM_TYPE`; `ERR_EBPF_NO_TARGET` if the attach type is unknown
+ */
 export function checkCgroupProgram(
   what: string,
   program: { type: string; section: string },
@@ -45,11 +50,11 @@ export function checkCgroupProgram(
     throw new TypeError(`Expected a path for the cgroup but received ${typeof path}`);
   }
   requireType(what, program, TYPES, path, 'one for a cgroup');
-  // libbpf takes SEC("cgroup/skb") for ingress; the object's author did not say so.
+  // libbpf treats SEC("cgroup/skb") as ingress, but the author of the object did not write that.
   if (options.attachType === undefined && /^$|^cgroup\/skb$/.test(program.section)) {
     const example =
       program.type === 'cgroup_skb' ? 'cgroup_inet_ingress or cgroup_inet_egress' : 'cgroup_inet4_connect';
-    throw new EbpfAttachError(`${what}: nothing says where in the cgroup it goes`, {
+    throw new EbpfAttachError(`${what}: the attach type is unknown`, {
       code: 'ERR_EBPF_NO_TARGET',
       target: path,
       hint: `pass attachType, such as ${example}`,
@@ -57,21 +62,21 @@ export function checkCgroupProgram(
   }
 }
 
-/** The public error of an attach to a cgroup that failed. */
+/** The public error of a failed attempt to attach to a cgroup. */
 export function cgroupFailure(what: string, program: string, path: string, error: unknown): EbpfError {
   const { words, options } = describeFailure(error, `program ${program}`);
   const message = `${what}: ${words}`;
   switch (options.code) {
     case 'ENOENT':
-      return new EbpfAttachError(`${what}: there is no such folder`, {
+      return new EbpfAttachError(`${what}: no such folder`, {
         ...options,
         code: 'ERR_EBPF_NO_CGROUP',
         target: path,
         hint: siblingsHint(path) ?? mountHint(),
       });
     case 'ENOTDIR':
-    case 'EBADF': // kernel/cgroup/cgroup.c, cgroup_get_from_fd; a folder of cgroup v1 gives the same
-      return new EbpfAttachError(`${what}: it is no folder of a cgroup v2 file system`, {
+    case 'EBADF': // kernel/cgroup/cgroup.c, cgroup_get_from_fd; also for a folder of cgroup v1
+      return new EbpfAttachError(`${what}: not a cgroup v2 directory`, {
         ...options,
         code: 'ERR_EBPF_NO_CGROUP',
         target: path,
@@ -81,7 +86,7 @@ export function cgroupFailure(what: string, program: string, path: string, error
     case 'EACCES': {
       const missing = missingCapabilities(['CAP_BPF', 'CAP_NET_ADMIN']);
       if (options.syscall === 'open') {
-        const hint = 'the folder cannot be opened: look at its permissions';
+        const hint = 'the folder cannot be opened: check its permissions';
         return new EbpfPermissionError(message, { ...options, missing: [], hint });
       }
       if (missing.length > 0) return permissionError(message, options, missing);
@@ -96,13 +101,13 @@ export function cgroupFailure(what: string, program: string, path: string, error
       return new EbpfAttachError(message, {
         ...options,
         target: path,
-        hint: 'the program was loaded for another attachType than this one',
+        hint: 'the program was loaded for another attachType',
       });
   }
   return new EbpfAttachError(message, { ...options, target: path });
 }
 
-/** Puts a cgroup into the first row of a cgroup_array, which keeps it. */
+/** Stores a cgroup in the first row of a cgroup_array, which keeps it alive. */
 export function putCgroup(what: string, map: BpfMap, path: string): void {
   let folder: number;
   try {

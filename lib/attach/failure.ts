@@ -5,37 +5,38 @@ import { noTracepoint, rawTracepointsNear } from '../kernel/tracefs.ts';
 import type { LinkOwner } from '../link/link.ts';
 import { attachPoint } from '../object-file/section.ts';
 
-// Attaching by SEC(): what is tried, and what it means that the kernel refuses.
+// What all kinds of attachments share: where a SEC() attaches, checks, and the errors of failed attempts.
 
-/** An attachment that was made, and that nobody owns yet. */
+/** A new attachment, before a BpfLink owns it. */
 export interface Attached {
   native: NativeLink;
-  /** What it is attached to, in words. */
+  /** The words for the target. */
   target: string;
-  /** Default `fd`. */
+  /** What holds the attachment. Default `fd`. */
   owner?: LinkOwner;
 }
 
-/** The SEC() of a program that names where it goes. */
+/** The two parts of a SEC() that names its target. */
 export interface SectionTarget {
   kind: string;
   target: string;
 }
 
-const WHERE: Readonly<Record<string, string>> = {
+// By program type, the call that attaches it.
+const CALLS: Readonly<Record<string, string>> = {
   xdp: 'attachXdp({ iface }) takes the interface',
   sched_cls: 'attachTc({ iface, direction }) takes the interface',
-  tracepoint: 'attachTracepoint(category, name) takes it',
-  raw_tracepoint: 'attachRawTracepoint(name) takes it',
+  tracepoint: 'attachTracepoint(category, name) takes the tracepoint',
+  raw_tracepoint: 'attachRawTracepoint(name) takes the tracepoint',
   kprobe:
-    'attachKprobe(fn), attachSyscall(name), attachUprobe({ binary }) or attachUsdt({ binary }) takes it',
+    'attachKprobe(fn), attachSyscall(name), attachUprobe({ binary }) or attachUsdt({ binary }) takes the function or probe',
   perf_event: 'attachPerfEvent({ event, frequency }) takes the event',
   sk_lookup: 'attachNetns(netns) takes the namespace',
   flow_dissector: 'attachNetns(netns) takes the namespace',
   sk_skb: 'attachSockmap(map) takes the map',
   sk_msg: 'attachSockmap(map) takes the map',
   netfilter: 'attachNetfilter({ pf, hooknum, priority }) takes the hook',
-  struct_ops: 'attach() of its map attaches it',
+  struct_ops: 'call attach() of its map',
   socket_filter: 'attachSocket(fd) takes the socket',
   sock_ops: 'attachCgroup(path) takes the cgroup',
   cgroup_skb: 'attachCgroup(path) takes the cgroup',
@@ -46,22 +47,28 @@ const WHERE: Readonly<Record<string, string>> = {
   cgroup_sockopt: 'attachCgroup(path) takes the cgroup',
 };
 
-/** @throws EbpfAttachError `ERR_EBPF_NO_TARGET` */
+/**
+ * The target that the program's SEC() names.
+ *
+ * @throws EbpfAttachError `ERR_EBPF_NO_TARGET`
+ */
 export function sectionTarget(program: { name: string; section: string; type: string }): SectionTarget {
   const found = attachPoint(program.section);
   if (found) return found;
   const why =
     program.section === ''
-      ? 'it came from a pin or an id, which keep no section'
-      : `SEC("${program.section}") does not say where`;
+      ? 'it was opened by pin or id, which have no section'
+      : `SEC("${program.section}") does not name a target`;
   throw new EbpfAttachError(`attach ${program.name}: ${why}`, {
     code: 'ERR_EBPF_NO_TARGET',
     target: program.section,
-    hint: WHERE[program.type],
+    hint: CALLS[program.type],
   });
 }
 
 /**
+ * Checks the type of a program.
+ *
  * @param wanted the words for `types`
  * @throws EbpfAttachError `ERR_EBPF_PROGRAM_TYPE`
  */
@@ -76,20 +83,20 @@ export function requireType(
   throw new EbpfAttachError(`${what}: it is a ${program.type} program, not ${wanted}`, {
     code: 'ERR_EBPF_PROGRAM_TYPE',
     target,
-    hint: WHERE[program.type],
+    hint: CALLS[program.type],
   });
 }
 
-/** What takes libbpf's view of the object, which a pin does not keep. */
+/** The error for a kind of attachment that needs libbpf's view of the object, which a pin does not have. */
 export function noObject(program: { name: string }, { kind, target }: SectionTarget): EbpfAttachError {
-  return new EbpfAttachError(`attach ${program.name} to ${target}: it came from a pin`, {
+  return new EbpfAttachError(`attach ${program.name} to ${target}: it was opened by pin or id`, {
     code: 'ERR_EBPF_NO_TARGET',
     target,
     hint: `attach a ${kind} program in the process that loads it, and pin its link`,
   });
 }
 
-// The oldest kernel that has what a section asks for.
+// The oldest kernel that supports each kind.
 const SINCE: Readonly<Record<string, string>> = {
   iter: '5.8',
   sk_lookup: '5.9',
@@ -102,15 +109,15 @@ const SINCE: Readonly<Record<string, string>> = {
   lsm: '5.7',
 };
 
-/** What attachFailure() knows about one kind of attachment. */
+/** The parts of attachFailure() that differ by kind. */
 export interface AttachKind {
-  /** The capabilities that the kernel asks for. Default: CAP_BPF and CAP_PERFMON. */
+  /** The capabilities that attaching needs. Default: CAP_BPF and CAP_PERFMON. */
   needed?: readonly Capability[];
-  /** By error code. Without an entry, the last line that libbpf logged. */
+  /** Hints by error code. Without one, the hint is the last line that libbpf logged. */
   hints?: Readonly<Record<string, string>>;
 }
 
-/** The public error of a program's attach that failed. */
+/** The public error of a failed attempt to attach a program. */
 export function attachFailure(
   what: string,
   program: string,
@@ -129,7 +136,7 @@ export function attachFailure(
       break;
     case 'EOPNOTSUPP':
     case 'ENOTSUPP':
-      return new EbpfNotSupportedError(`${what}: this kernel cannot do it`, {
+      return new EbpfNotSupportedError(`${what}: this kernel does not support it`, {
         ...options,
         feature: at.kind,
         minKernel: SINCE[at.kind],

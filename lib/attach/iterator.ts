@@ -13,11 +13,12 @@ import type { ProgramRef } from '../link/program-ref.ts';
 import type { BpfMap } from '../map/map.ts';
 import { attachFailure, requireType } from './failure.ts';
 
-// One pass over objects of the kernel: a program of SEC("iter/…") is called for each, and what it writes is read.
+// Iterators: the kernel calls a SEC("iter/…") program for each of its objects of one kind, and the program's
+// output is read.
 
-/** What an iterator runs over. */
+/** Options of openIterator(). */
 export interface IteratorOptions {
-  /** Whose elements, for `iter/bpf_map_elem` and `iter/bpf_sk_storage_map`. */
+  /** The map whose elements are iterated, for `iter/bpf_map_elem` and `iter/bpf_sk_storage_map`. */
   map?: BpfMap;
 }
 
@@ -27,7 +28,7 @@ export function attachIterator(
   { map }: IteratorOptions,
 ): { native: NativeLink; target: string } {
   const target = map === undefined ? program.section.replace(/^iter(\.s)?\//, '') : `map ${map.name}`;
-  const what = `attach ${program.name} to ${target || 'the objects that it iterates'}`;
+  const what = `attach ${program.name} to ${target || 'the objects that it iterates over'}`;
   if (map !== undefined && typeof map?.native?.bind !== 'function') {
     throw new TypeError(`Expected a BpfMap for map but received ${typeof map}`);
   }
@@ -50,7 +51,7 @@ function iteratorFailure(
   const refuse = (hint: string) => new EbpfAttachError(`${what}: ${words}`, { ...options, target, hint });
   switch (options.code) {
     case 'EBADF': // kernel/bpf/map_iter.c, bpf_iter_attach_map
-      return refuse('it iterates the elements of a map: pass map');
+      return refuse('it iterates over the elements of a map: pass map');
     case 'EINVAL':
       if (kernelBefore('5.8')) {
         return new EbpfNotSupportedError(`${what}: ${words}`, {
@@ -61,18 +62,19 @@ function iteratorFailure(
       }
       return refuse(
         map === undefined
-          ? 'only programs of SEC("iter/…") iterate'
-          : 'it does not iterate the elements of such a map',
+          ? 'only SEC("iter/…") programs can iterate'
+          : 'it cannot iterate over the elements of a map of this type',
       );
     case 'EACCES':
-      return refuse('the program reads more of a key or a value than this map has');
+      return refuse('the program reads beyond the key or value size of this map');
   }
   return attachFailure(what, program.name, { kind: 'iter', target }, error);
 }
 
 /**
- * What an iterator's program wrote, in pieces of at most 64 KiB that end anywhere. It can be read once; the end of the
- * loop, `break` and an exception in it close it, with its link. So does close().
+ * The output of an iterator program, in chunks of at most 64 KiB, which can end anywhere. It can be read
+ * once. The end of the loop, `break` and an exception in the loop close the iterator and its link, and so
+ * does close().
  *
  * @example
  * for await (const bytes of object.program('each_task').openIterator()) process.stdout.write(bytes);
@@ -81,7 +83,7 @@ export class BpfIterator implements AsyncIterableIterator<Bytes>, AsyncDisposabl
   readonly #link: BpfLink;
   readonly #native: NativeIterator;
   readonly #what: string;
-  // Reads of a caller that does not wait: the kernel gives one answer at a time.
+  // Queues the reads of a caller that does not wait: the kernel serves one at a time.
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
 
@@ -92,15 +94,15 @@ export class BpfIterator implements AsyncIterableIterator<Bytes>, AsyncDisposabl
     this.#what = what;
   }
 
-  /** The iterator itself: it can be read once. */
+  /** Returns the iterator itself, which can be read once. */
   [Symbol.asyncIterator](): this {
     return this;
   }
 
   /**
-   * The next bytes, read on the thread pool.
+   * Reads the next bytes on the thread pool.
    *
-   * @throws EbpfError with what the kernel says; the iterator is closed then
+   * @throws EbpfError if the kernel reports an error, which closes the iterator
    */
   next(): Promise<IteratorResult<Bytes, undefined>> {
     const answer = this.#last.then(() => this.#read());
@@ -108,13 +110,13 @@ export class BpfIterator implements AsyncIterableIterator<Bytes>, AsyncDisposabl
     return answer;
   }
 
-  /** Closes it. */
+  /** Closes the iterator. */
   async return(): Promise<IteratorResult<Bytes, undefined>> {
     this.close();
     return { done: true, value: undefined };
   }
 
-  /** Closes it, and rejects. */
+  /** Closes the iterator, and rejects with `error`. */
   async throw(error?: unknown): Promise<IteratorResult<Bytes, undefined>> {
     this.close();
     throw error;
@@ -124,7 +126,7 @@ export class BpfIterator implements AsyncIterableIterator<Bytes>, AsyncDisposabl
     if (this.#closed) return { done: true, value: undefined };
     try {
       const value = await this.#native.read();
-      // What was read when it was closed meanwhile is nobody's.
+      // Bytes that arrive after close() are dropped.
       if (value !== undefined && !this.#closed) return { done: false, value };
       this.close();
       return { done: true, value: undefined };
@@ -135,7 +137,7 @@ export class BpfIterator implements AsyncIterableIterator<Bytes>, AsyncDisposabl
     }
   }
 
-  /** Gives up the iterator and its link. A read that is under way ends with `done`. Idempotent. */
+  /** Closes the iterator and its link. A read in progress ends with `done`. Closing twice is allowed. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -143,12 +145,12 @@ export class BpfIterator implements AsyncIterableIterator<Bytes>, AsyncDisposabl
     this.#link.close();
   }
 
-  /** close(), for `using`. */
+  /** Same as close(). */
   [Symbol.dispose](): void {
     this.close();
   }
 
-  /** close(), for `await using`; resolves once a read that was under way has ended. */
+  /** Same as close(), and resolves when a read in progress has ended. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
     await this.#last;

@@ -11,27 +11,27 @@ import { kernelBefore } from '../kernel/release.ts';
 import type { ProgramRef } from '../link/program-ref.ts';
 import { type Attached, attachFailure, requireType } from './failure.ts';
 
-// Functions of the kernel: one, several at once, or a system call's.
+// Kprobes: on one function of the kernel, on several at once, or on a system call.
 
-/** Where in a function of the kernel. */
+/** Options of attachKprobe(). */
 export interface KprobeOptions {
-  /** At the function's return, not at its start. Default false. */
+  /** Attach to the function's return instead of its start. Default false. */
   ret?: boolean;
-  /** Bytes into the function, where an instruction begins. Default 0. */
+  /** Offset of an instruction in the function, in bytes. Default 0. */
   offset?: number;
-  /** What bpf_get_attach_cookie() gives the program (kernel 5.15). */
+  /** The value that bpf_get_attach_cookie() returns in the program (kernel 5.15). */
   cookie?: bigint;
 }
 
-/** Where in each of the functions. */
+/** Options of attachKprobeMulti(). */
 export interface KprobeMultiOptions {
-  /** At the functions' return, not at their start. Default false. */
+  /** Attach to the functions' returns instead of their starts. Default false. */
   ret?: boolean;
-  /** What bpf_get_attach_cookie() gives the program, one for each function. */
+  /** The values that bpf_get_attach_cookie() returns in the program, one for each function. */
   cookies?: readonly bigint[];
 }
 
-/** `fn`, or the first of several that the kernel has. @internal */
+/** Attaches to `fn`, or to the first of several names that the kernel has. @internal */
 export function attachKprobe(
   program: ProgramRef,
   fn: string | readonly string[],
@@ -42,13 +42,13 @@ export function attachKprobe(
   if (!Number.isSafeInteger(offset) || offset < 0) {
     throw new RangeError(`Expected an integer from 0 for offset but received ${String(offset)}`);
   }
-  if (ret && offset !== 0) throw new TypeError('ret is for a whole function: it takes no offset');
+  if (ret && offset !== 0) throw new TypeError('Expected no offset with ret, which is for a whole function');
   requireType(what, program, ['kprobe'], names.join(', '));
   requireCookies(what, cookie);
   return attachFirst(what, program, names, { ret, offset, cookie }, () => noFunction(what, names));
 }
 
-/** The function that the kernel's entry code calls for a system call. @internal */
+/** Attaches to the function that the kernel's entry code calls for a system call. @internal */
 export function attachSyscall(program: ProgramRef, name: string, ret: boolean): Attached {
   const what = `attach ${program.name} to system call ${name}`;
   if (typeof name !== 'string' || !/^\w+$/.test(name)) {
@@ -65,7 +65,8 @@ export function attachSyscall(program: ProgramRef, name: string, ret: boolean): 
   });
 }
 
-// With wrappers since 4.17, arch/*/include/asm/syscall_wrapper.h; without, as on powerpc before 6.1, sys_.
+// Names of the wrappers since 4.17 (arch/*/include/asm/syscall_wrapper.h). Without wrappers, as on powerpc
+// before 6.1: sys_.
 const WRAPPED: Readonly<Record<string, string>> = {
   x64: '__x64_sys_',
   arm64: '__arm64_sys_',
@@ -99,12 +100,12 @@ function attachFirst(
 
 const HINTS: Readonly<Record<string, string>> = {
   EINVAL:
-    'the kernel keeps some functions from being probed: those that tracing itself runs through, and inlined ones',
-  EILSEQ: 'no instruction begins at this offset',
+    'the kernel does not allow probes on some functions: those that tracing itself uses, and inlined ones',
+  EILSEQ: 'offset is not at the start of an instruction',
   EADDRNOTAVAIL: 'the kernel has several functions of this name',
 };
 
-/** One link for all of them. @internal */
+/** Attaches to many functions with one link. @internal */
 export function attachKprobeMulti(
   program: ProgramRef,
   fns: readonly string[] | { pattern: string },
@@ -118,7 +119,7 @@ export function attachKprobeMulti(
   }
   requireType(what, program, ['kprobe'], target);
   if (pattern !== undefined && cookies !== undefined) {
-    throw new TypeError('cookies are for functions by name: what a pattern matches has no order');
+    throw new TypeError('Expected no cookies with a pattern, whose matches have no order');
   }
   const names =
     pattern === undefined ? functionNames(fns as readonly string[]) : functionsMatching(what, pattern);
@@ -143,16 +144,16 @@ function multiFailure(
   error: unknown,
 ) {
   const { words, options } = describeFailure(error, `program ${program.name}`);
-  // ESRCH, and ENOENT before 5.19, for all of them.
+  // The kernel gives ESRCH, or ENOENT before 5.19, and does not say for which function.
   if (options.code === 'ESRCH' || options.code === 'ENOENT') {
     const known = new Set(kernelFunctions());
     const unknown = names.filter((name) => !known.has(name));
     if (unknown.length > 0) return noFunction(what, unknown);
-    const hint = 'the kernel has them all, and keeps some from being probed';
+    const hint = 'the kernel has all of them, but does not allow probes on some';
     return new EbpfAttachError(`${what}: ${words}`, { ...options, target, hint });
   }
   if (options.code === 'EINVAL' && kernelBefore('5.18')) {
-    return new EbpfNotSupportedError(`${what}: this kernel attaches to one function at a time`, {
+    return new EbpfNotSupportedError(`${what}: this kernel can attach to only one function at a time`, {
       ...options,
       feature: 'kprobe.multi',
       minKernel: '5.18',
@@ -161,10 +162,10 @@ function multiFailure(
   return attachFailure(what, program.name, { kind: 'kprobe.multi', target }, error);
 }
 
-/** Cookies came with the links of perf events. @internal */
+/** Throws if the kernel has no attach cookies, which came with the links of perf events. @internal */
 export function requireCookies(what: string, cookie: bigint | undefined): void {
   if (cookie === undefined || !kernelBefore('5.15')) return;
-  throw new EbpfNotSupportedError(`${what}: this kernel has no cookies`, {
+  throw new EbpfNotSupportedError(`${what}: this kernel has no attach cookies`, {
     feature: 'attach cookie',
     minKernel: '5.15',
   });

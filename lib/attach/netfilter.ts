@@ -3,19 +3,25 @@ import { kernelBefore } from '../kernel/release.ts';
 import type { ProgramRef } from '../link/program-ref.ts';
 import { type Attached, attachFailure, requireType } from './failure.ts';
 
-// Hooks that packets pass in the network stack, where iptables and nftables are too.
+// The netfilter hooks of the network stack, which iptables and nftables use too.
 
-/** Which hook of the network stack, and where among those on it. */
+/** Options of attachNetfilter(). */
 export interface NetfilterOptions {
-  /** The family whose packets pass: NFPROTO_IPV4, NFPROTO_IPV6. */
+  /** The protocol family: NFPROTO_IPV4 or NFPROTO_IPV6. */
   pf: 'ipv4' | 'ipv6';
-  /** Where on their way: NF_INET_PRE_ROUTING and so on. */
+  /** The hook: NF_INET_PRE_ROUTING and so on. */
   hooknum: 'pre_routing' | 'local_in' | 'forward' | 'local_out' | 'post_routing';
-  /** Among those that are there, the lowest first: each number is taken once, and INT32_MIN and INT32_MAX not at all. */
+  /**
+   * Programs run in ascending priority. Priorities are unique per hook; INT32_MIN and INT32_MAX are not
+   * allowed.
+   */
   priority: number;
-  /** Give the program whole packets in place of fragments (kernel 6.6); before `priority` -400 there are none. */
+  /**
+   * Pass reassembled packets instead of fragments to the program (kernel 6.6). Requires a `priority` above
+   * -400.
+   */
   defrag?: boolean;
-  /** A path or a descriptor. Default: the process's own. */
+  /** Path or descriptor of the network namespace. Default: the process's own. */
   netns?: string | number;
 }
 
@@ -34,7 +40,7 @@ export function attachNetfilter(program: ProgramRef, options: NetfilterOptions):
   }
   if (!Number.isInteger(priority) || priority <= -(2 ** 31) || priority >= 2 ** 31 - 1) {
     throw new RangeError(
-      `Expected an integer inside of 32 bits for priority but received ${String(priority)}`,
+      `Expected an integer from -2147483647 to 2147483646 for priority but received ${String(priority)}`,
     );
   }
   requireType(what, program, ['netfilter'], target);
@@ -57,20 +63,20 @@ function netfilterFailure(
   const unsupported = (feature: string, minKernel: string, hint?: string) =>
     new EbpfNotSupportedError(`${what}: ${words}`, { ...options, feature, minKernel, hint });
   if (options.code === 'EINVAL' && kernelBefore('6.4')) return unsupported('netfilter', '6.4');
-  // The kernel has modprobe(8) fetch the module, and hands on what that says (net/netfilter/nf_bpf_link.c).
+  // The kernel loads the module with modprobe(8), and passes on its error (net/netfilter/nf_bpf_link.c).
   if (
     defrag &&
     ['EOPNOTSUPP', 'EINVAL', 'ENOENT'].includes(options.code) &&
     options.syscall === 'bpf_link_create'
   ) {
-    const hint = `it takes the module nf_defrag_${target.split(' ', 1)[0]}`;
+    const hint = `defrag needs the module nf_defrag_${target.split(' ', 1)[0]}`;
     return unsupported('netfilter defrag', '6.6', hint);
   }
   if (options.code === 'EBUSY') {
     return new EbpfAttachError(`${what}: ${words}`, {
       ...options,
       target,
-      hint: 'something else has this priority there: take the one beside it',
+      hint: 'another hook function has this priority: use the next one',
     });
   }
   return attachFailure(what, program.name, { kind: 'netfilter', target }, error, { needed: ['CAP_BPF'] });

@@ -1,7 +1,8 @@
 import type { ProgramRef } from '../link/program-ref.ts';
 import { type Attached, attachFailure, requireType } from './failure.ts';
 
-// Programs of a network namespace as a whole: which socket gets a connection, how a packet's headers are read.
+// Programs on a whole network namespace: sk_lookup selects the socket of a connection, flow_dissector parses
+// packet headers.
 
 // Each has one attach type, of the same name.
 const TYPES = ['sk_lookup', 'flow_dissector'];
@@ -25,8 +26,8 @@ export function attachNetns(program: ProgramRef, netns: string | number): Attach
 }
 
 const HINTS: Readonly<Record<string, string>> = {
-  EINVAL: 'it is no network namespace: /proc/<pid>/ns/net and /run/netns/<name> are',
-  // net/core/flow_dissector.c: one, and none beside that of the first namespace.
-  EEXIST: 'the namespace has such a program, or the machine’s first namespace has: bpftool net shows it',
-  EBUSY: 'the namespace has such a program: bpftool net shows it',
+  EINVAL: 'not a network namespace: use /proc/<pid>/ns/net or /run/netns/<name>',
+  // net/core/flow_dissector.c: one per namespace, and none if the initial namespace has one.
+  EEXIST: "the namespace or the machine's initial namespace has such a program already: see bpftool net",
+  EBUSY: 'the namespace has such a program already: see bpftool net',
 };

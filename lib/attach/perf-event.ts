@@ -6,17 +6,24 @@ import type { ProgramRef } from '../link/program-ref.ts';
 import { type Attached, attachFailure, requireType } from './failure.ts';
 import { checkPid } from './uprobe.ts';
 
-// Samples at a frequency: of a clock, or of what the processor counts.
+// Perf events: sampling a clock or a counter of the processor at a frequency.
 
-/** What is counted, how often it is sampled, and where. */
+/** Options of attachPerfEvent(). */
 export interface PerfEventOptions {
-  /** `cpu-clock` is on every machine; `cycles` and `instructions` take the processor's counters. */
+  /**
+   * The event to sample. Every machine has `cpu-clock`; `cycles` and `instructions` need hardware counters.
+   */
   event: 'cpu-clock' | 'cycles' | 'instructions';
-  /** Samples a second and CPU, while there is something to count. */
+  /** Samples per second and CPU while the event occurs. */
   frequency: number;
-  /** Only on this CPU. Default: on every CPU that is online; with `pid`, wherever it runs. */
+  /**
+   * Sample only this CPU. Default: every CPU that is online, or with `pid`, the CPUs that the process runs
+   * on.
+   */
   cpu?: number;
-  /** Only of this process, with the threads that it has, and since 5.13 those that it starts. */
+  /**
+   * Sample only this process: its present threads, and from kernel 5.13 on the threads that it starts later.
+   */
   pid?: number;
 }
 
@@ -60,13 +67,13 @@ export function attachPerfEvent(program: ProgramRef, options: PerfEventOptions):
 function perfEventFailure(what: string, program: ProgramRef, options: PerfEventOptions, error: unknown) {
   const { event, frequency, cpu } = options;
   const { words, options: failed } = describeFailure(error, `program ${program.name}`);
-  // Both for a kernel without a driver for the processor's counters, as in many virtual machines.
+  // Both mean that the kernel has no driver for the processor's counters, as in many virtual machines.
   if (EVENTS[event].type === 0 && (failed.code === 'ENOENT' || failed.code === 'EOPNOTSUPP')) {
-    return new EbpfNotSupportedError(`${what}: this machine has no such counter`, {
+    return new EbpfNotSupportedError(`${what}: this machine does not have the hardware counter`, {
       ...failed,
       code: 'ERR_EBPF_NOT_SUPPORTED',
       feature: 'hardware counters',
-      hint: 'virtual machines often have none: cpu-clock is everywhere',
+      hint: 'virtual machines often have none: use cpu-clock, which every machine has',
     });
   }
   const refuse = (hint: string) =>
@@ -78,7 +85,7 @@ function perfEventFailure(what: string, program: ProgramRef, options: PerfEventO
   if (failed.code === 'ENODEV' || (failed.code === 'EINVAL' && cpu !== undefined)) {
     return refuse(`CPU ${cpu} is not online: ${readOnline()} are`);
   }
-  if (failed.code === 'ESRCH') return refuse('the process ended meanwhile');
+  if (failed.code === 'ESRCH') return refuse('the process has ended');
   return attachFailure(what, program.name, { kind: 'perf_event', target: event }, error);
 }
 

@@ -2,9 +2,9 @@ import { EbpfAttachError } from '../core/errors.ts';
 import type { ProgramRef } from '../link/program-ref.ts';
 import type { SectionTarget } from './failure.ts';
 
-// What the text behind the slash of a SEC() means, kind by kind (libbpf.c, section_defs).
+// Parses the part of a SEC() after the slash, by kind (libbpf.c, section_defs).
 
-/** Where a SEC() attaches its program, kind by kind. */
+/** The target of a SEC(), by kind. */
 export type ParsedSection =
   | { kind: 'tracepoint'; category: string; name: string }
   | { kind: 'raw_tracepoint'; name: string }
@@ -14,7 +14,7 @@ export type ParsedSection =
   | { kind: 'uprobe'; binary: string; symbol: string; offset?: number; ret: boolean }
   | { kind: 'usdt'; binary: string; provider: string; name: string };
 
-/** Where it says; undefined where that is libbpf's to do. @internal */
+/** Parses a SEC(). Returns undefined for the kinds that libbpf attaches. @internal */
 export function parseSection(program: ProgramRef, at: SectionTarget): ParsedSection | undefined {
   const { kind, target } = at;
   const ret = kind.includes('ret');
@@ -57,20 +57,20 @@ export function parseSection(program: ProgramRef, at: SectionTarget): ParsedSect
   return undefined;
 }
 
-/** `fn+0x10` */
+/** Splits `fn+0x10`. */
 function withOffset(target: string): { name: string; offset?: number } {
   const [, name, offset] = /^(.+)\+(0x[\da-f]+|\d+)$/i.exec(target) ?? [];
   return name === undefined ? { name: target } : { name, offset: Number(offset) };
 }
 
-/** `binary:function`, `binary:provider:name`: the names hold no colon, a path may. */
+/** Splits `binary:function` or `binary:provider:name`. The path may contain colons, the names cannot. */
 function parted(program: ProgramRef, { target }: SectionTarget, names: number) {
   const parts = target.split(':');
   const binary = parts.slice(0, -names).join(':');
   if (binary !== '') return { binary, rest: parts.slice(-names).join(':') };
-  throw new EbpfAttachError(`attach ${program.name}: SEC("${program.section}") does not say where`, {
+  throw new EbpfAttachError(`attach ${program.name}: SEC("${program.section}") does not name a target`, {
     code: 'ERR_EBPF_NO_TARGET',
     target,
-    hint: names === 1 ? 'it is uprobe/<file>:<function>' : 'it is usdt/<file>:<provider>:<name>',
+    hint: names === 1 ? 'the form is uprobe/<file>:<function>' : 'the form is usdt/<file>:<provider>:<name>',
   });
 }

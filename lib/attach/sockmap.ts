@@ -4,18 +4,18 @@ import type { ProgramRef } from '../link/program-ref.ts';
 import type { BpfMap } from '../map/map.ts';
 import { type Attached, attachFailure, requireType } from './failure.ts';
 
-// Programs of a map of sockets, which see what its sockets send or receive.
+// Programs on a map of sockets, which run on the data that its sockets send or receive.
 
-/** What a program does in a map of sockets. */
+/** Options of attachSockmap(). */
 export interface SockmapOptions {
   /**
-   * The kernel's word: `sk_skb_stream_verdict`, `sk_skb_stream_parser`, `sk_skb_verdict`. Default: what the SEC() says;
-   * needed for a `sk_skb` program that came from a pin or an id.
+   * The kernel's name of the attach type: `sk_skb_stream_verdict`, `sk_skb_stream_parser`, `sk_skb_verdict`.
+   * Default: the one that the SEC() names. Required for an `sk_skb` program that was opened by pin or id.
    */
   attachType?: string;
 }
 
-// SEC(), and what it stands for (libbpf.c, section_defs).
+// The attach type of each SEC() (libbpf.c, section_defs).
 const SECTIONS: Readonly<Record<string, string>> = {
   sk_msg: 'sk_msg_verdict',
   'sk_skb/stream_parser': 'sk_skb_stream_parser',
@@ -37,7 +37,7 @@ export function attachSockmap(program: ProgramRef, map: BpfMap, options: Sockmap
   const only = program.type === 'sk_msg' ? 'sk_msg_verdict' : undefined;
   const attachType = options.attachType ?? only ?? SECTIONS[program.section];
   if (attachType === undefined) {
-    throw new EbpfAttachError(`${what}: nothing says what it is to do there`, {
+    throw new EbpfAttachError(`${what}: the attach type is unknown`, {
       code: 'ERR_EBPF_NO_TARGET',
       target,
       hint: 'pass attachType: sk_skb_stream_verdict, sk_skb_stream_parser or sk_skb_verdict',
@@ -53,7 +53,7 @@ export function attachSockmap(program: ProgramRef, map: BpfMap, options: Sockmap
   }
 }
 
-// Links of sockmaps are 6.10's.
+// Kernels before 6.10 have no links for sockmaps.
 function linked(program: ProgramRef, map: BpfMap, attachType: string, target: string): Attached {
   let native: NativeLink;
   try {
@@ -67,7 +67,7 @@ function linked(program: ProgramRef, map: BpfMap, attachType: string, target: st
 }
 
 const HINTS: Readonly<Record<string, string>> = {
-  EBUSY: 'the map has such a program: detach it first',
-  EEXIST: 'the map has such a program: detach it first',
-  EINVAL: 'the program was loaded for another attachType than this one',
+  EBUSY: 'the map has such a program already: detach it first',
+  EEXIST: 'the map has such a program already: detach it first',
+  EINVAL: 'the program was loaded for another attachType',
 };

@@ -17,71 +17,72 @@ import { BpfLink, type LinkInit, requirePersistable } from '../link/link.ts';
 import type { ProgramRef } from '../link/program-ref.ts';
 import { requireType } from './failure.ts';
 
-/** `ingress`: what the interface receives; `egress`: what it sends. */
+/** `ingress`: packets that the interface receives; `egress`: packets that it sends. */
 export type TcDirection = 'ingress' | 'egress';
 
-/** One of the TCX programs on the hook, by the kernel's number for the program or for its link. */
+/** One of the TCX programs on the hook, by the id of the program or of its link. */
 export type TcAnchor =
   | {
-      /** As BpfProgram.id has it. */
+      /** A BpfProgram.id. */
       programId: number;
     }
   | {
-      /** As BpfLink.id has it. */
+      /** A BpfLink.id. */
       linkId: number;
     };
 
-/** Where among the TCX programs of the hook. Without it, last. */
+/** The position among the TCX programs of the hook. Default `last`. */
 export type TcOrder =
   | 'first'
   | 'last'
   | {
-      /** Runs before this one. */
+      /** Run before this program. */
       before: TcAnchor;
     }
   | {
-      /** Runs after this one. */
+      /** Run after this program. */
       after: TcAnchor;
     };
 
-/** How a TC program is attached. */
+/** Options of attachTc(). */
 export interface TcOptions {
-  /** One link is for one of them. */
+  /** The direction. A link has one direction. */
   direction: TcDirection;
   /**
-   * `tcx` (kernel 6.6): a link, undone when the process ends, however it ends. `clsact`: a filter of that qdisc, undone
-   * when the process exits orderly. `auto` (default): clsact where a priority or handle is named, else TCX where the
-   * kernel has it. On one hook, TCX programs run before the filters.
+   * `tcx` (kernel 6.6): a link, which detaches when the process ends, even by SIGKILL. `clsact`: a filter of
+   * that qdisc, removed only when the process exits normally. `auto` (default): clsact if a priority or
+   * handle is given or the kernel has no TCX, otherwise TCX. On one hook, TCX programs run before the
+   * filters.
    */
   via?: 'auto' | 'tcx' | 'clsact';
-  /** clsact: 1 to 65535, the lowest runs first. Default: a free one, after those below 32768. */
+  /** clsact: 1 to 65535, the lowest runs first. Default: a free priority, after those below 32768. */
   priority?: number;
-  /** clsact: tells filters of one priority apart. Default: a free one. */
+  /** clsact: distinguishes filters of the same priority. Default: a free handle. */
   handle?: number;
-  /** TCX alone. */
+  /** TCX: the position among the programs of the hook. */
   order?: TcOrder;
-  /** Set the interface up first. Default false: an interface that is down is an error. */
+  /** Bring the interface up first. Default false: an interface that is down is an error. */
   bringUp?: boolean;
   /**
-   * clsact: with the filter, remove the qdisc too, if we made it and neither of its hooks holds a filter. Default
-   * false: a filter that somebody adds at that moment would go with it.
+   * clsact: remove the qdisc with the filter, if this process made it and neither of its hooks has another
+   * filter. Default false: a filter that another process adds at that moment would be removed too.
    */
   removeQdisc?: boolean;
-  /** clsact: leave the filter there when the process ends. Pin the program, to find it again. */
+  /** clsact: keep the filter when the process ends. Pin the program to find it again. */
   persist?: boolean;
 }
 
 /** A TC program on an interface's ingress or egress. */
 export class TcLink extends BpfLink {
-  /** In the namespace that it was attached in. */
+  /** The interface's index, in the network namespace in which the program was attached. */
   readonly ifindex: number;
-  /** As it was asked for. */
+  /** The direction that was requested. */
   readonly direction: TcDirection;
-  /** What `auto` came to. */
+  /** How it is attached: the choice that `auto` made. */
   readonly via: 'tcx' | 'clsact';
-  /** Of a clsact filter. */
+  /** The priority of a clsact filter. */
   declare readonly priority?: number;
-  /** Of a clsact filter. */
+  /** The handle of a clsact filter. */
   declare readonly handle?: number;
 
   /** @internal */
@@ -98,7 +99,7 @@ export class TcLink extends BpfLink {
 
 const ETH_P_ALL = 3;
 
-// Whose qdisc it is: the links here were attached to one that this env made, by interface.
+// By interface, the links on a clsact qdisc that this environment made.
 const onOwnQdisc = new Map<string, Set<TcLink>>();
 
 /** BpfProgram.attachTc(). @internal */
@@ -137,12 +138,14 @@ function checkOptions({ direction, via = 'auto', priority, handle, order }: TcOp
   checkNumber('handle', handle, 0xffff_ffff);
   const numbered = priority !== undefined || handle !== undefined;
   if (numbered && (via === 'tcx' || order !== undefined)) {
-    throw new TypeError('priority and handle are for clsact: TCX programs run in the order of `order`');
+    throw new TypeError(
+      'priority and handle are for clsact: the position of TCX programs is given by `order`',
+    );
   }
   if (order !== undefined && via === 'clsact') {
-    throw new TypeError('order is for TCX: clsact filters run in the order of `priority`');
+    throw new TypeError('order is for TCX: the position of clsact filters is given by `priority`');
   }
-  // Here, so that a bad one is refused alike on kernels without TCX.
+  // Checked here so that kernels without TCX refuse a bad order too.
   position(order);
 }
 
@@ -159,7 +162,7 @@ function chooseVia(what: string, entry: NativeInterface, options: NetTarget & Tc
   throw new EbpfNotSupportedError(`${what}: this kernel has no TCX`, {
     feature: 'tcx',
     minKernel: '6.6',
-    hint: 'use via: "clsact", which orders by priority',
+    hint: 'use via: "clsact", with priority in place of order',
   });
 }
 
@@ -168,7 +171,7 @@ function hasTcx(ifindex: number, direction: TcDirection, netns: string | number 
     native().tcxPrograms(ifindex, direction, netns);
     return true;
   } catch (error) {
-    // EINVAL: the kernel does not know the hook. Anything else, EPERM for one, the attempt itself will say.
+    // EINVAL: the kernel has no TCX. Any other error, such as EPERM, will come from the attempt itself.
     if (isNativeFailure(error)) return errnoName(error.errno ?? 0) !== 'EINVAL';
     throw error;
   }
@@ -229,7 +232,7 @@ function attachClsact(request: TcRequest, onClose: (link: BpfLink) => void): TcL
   try {
     made = native().createClsact(ifindex, netns);
     if (!made && direction === 'egress') requireEgress(request, native().tcQdisc(ifindex, netns));
-    // While one of ours is on the qdisc that we made, it is still that one.
+    // While a link of ours is attached to a qdisc that we made, it is still the same qdisc.
     own = made || [...(onOwnQdisc.get(key) ?? [])].some((link) => link.state() === 'attached');
     nativeLink = attachFilter(request, own && removeQdisc);
   } catch (error) {
@@ -260,8 +263,9 @@ function attachFilter({ program, entry, options }: TcRequest, removeQdisc: boole
   }
 }
 
-// The kernel gives out 49152 and then what is before the lowest from 32768 on (net/sched/cls_api.c, tcf_auto_prio): with
-// somebody at 32768, ENOSPC; up to Linux 6.1, which finds the one at 32768 instead, EINVAL.
+// The kernel assigns 49152, then the priority before the lowest one from 32768 on (net/sched/cls_api.c,
+// tcf_auto_prio). If 32768 is taken, that gives ENOSPC; or EINVAL up to Linux 6.1, which finds the filter at
+// 32768 instead.
 const NO_PRIORITY = ['ENOSPC', 'EINVAL'];
 
 function freePriority(filters: readonly NativeTcFilter[]): number | undefined {
@@ -270,23 +274,26 @@ function freePriority(filters: readonly NativeTcFilter[]): number | undefined {
   return undefined;
 }
 
-// A filter for the egress of an ingress qdisc is taken by the kernel, and put on ingress (net/sched/sch_ingress.c,
-// ingress_tcf_block).
+// The kernel accepts a filter for the egress of an ingress qdisc, but puts it on ingress
+// (net/sched/sch_ingress.c, ingress_tcf_block).
 function requireEgress({ what, entry }: TcRequest, qdisc: string): void {
   if (qdisc !== 'ingress') return;
-  throw new EbpfAttachError(`${what}: an ingress qdisc is in clsact's place, and has no egress`, {
-    code: 'EEXIST',
-    target: entry.name,
-    hint: 'use via: "tcx" (kernel 6.6), or have whoever made that qdisc take clsact',
-  });
+  throw new EbpfAttachError(
+    `${what}: the interface has an ingress qdisc in place of clsact, which has no egress`,
+    {
+      code: 'EEXIST',
+      target: entry.name,
+      hint: 'use via: "tcx" (kernel 6.6), or replace that qdisc by clsact',
+    },
+  );
 }
 
-// What was made for an attachment that failed. It stays where somebody uses it already.
+// Removes the qdisc that was made for a failed attachment, unless it is in use already.
 function removeClsact(ifindex: number, netns: string | number | undefined): void {
   tryQuery(() => native().removeClsact(ifindex, netns));
 }
 
-// Only the kernel's word counts.
+// The attachment counts only if the kernel reports it.
 function checked(request: TcRequest, link: TcLink, isThere: boolean): TcLink {
   if (isThere) return link;
   link.close();
@@ -308,7 +315,7 @@ function tcxFailure(request: TcRequest, error: unknown): EbpfError {
   const there = programsOn(request);
   if (failed.code === 'EEXIST') {
     const linkId = there.find((on) => on.programId === program.id)?.linkId;
-    const message = `${what}: ${words}: the program is there already`;
+    const message = `${what}: ${words}: the program is attached there already`;
     return new EbpfAttachError(message, { ...failed, target, holder: holderOf(program.id, linkId) });
   }
   if (options.order !== undefined) {
@@ -316,7 +323,7 @@ function tcxFailure(request: TcRequest, error: unknown): EbpfError {
     return new EbpfAttachError(`${what}: ${words}`, {
       ...failed,
       target,
-      hint: `in order, there is ${list}`,
+      hint: `attached, in order: ${list}`,
     });
   }
   return new EbpfAttachError(`${what}: ${words}`, { ...failed, target });
@@ -332,7 +339,8 @@ function clsactFailure({ program, entry, options, what }: TcRequest, error: unkn
   const filters = tryQuery(() => native().tcFilters(entry.ifindex, options.direction, options.netns));
   const taken = filters?.find((filter) => excludes(filter, options));
   if (!taken) return new EbpfAttachError(message, { ...failed, target });
-  // A priority whose filters are of another kind or protocol is EINVAL to the kernel; to the caller it is taken.
+  // The kernel gives EINVAL if the filters of the priority are of another kind or protocol. For the caller it
+  // is taken.
   const holder = taken.programId === 0 ? undefined : holderOf(taken.programId);
   const name = holder?.name === undefined ? '' : ` "${holder.name}"`;
   const by = holder ? `program ${holder.programId}${name}` : `a ${taken.kind} filter`;
@@ -344,7 +352,7 @@ function clsactFailure({ program, entry, options, what }: TcRequest, error: unkn
     syscall: failed.syscall,
     target,
     holder,
-    hint: 'take another priority or handle, or name none: then free ones are taken',
+    hint: 'pass another priority or handle, or neither to get free ones',
   });
 }
 

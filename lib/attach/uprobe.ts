@@ -6,33 +6,35 @@ import type { ProgramRef } from '../link/program-ref.ts';
 import { type Attached, attachFailure, requireType } from './failure.ts';
 import { requireCookies } from './kprobe.ts';
 
-// Places in programs and shared libraries: functions, and the probes that their authors put in.
+// Uprobes and USDT probes: on functions of programs and shared libraries, and on probes in their source code.
 
-/** A place in a program or a shared library. */
+/** A function or an offset in a program or a shared library. */
 export interface UprobeOptions {
-  /** A path, or a name that is looked for on PATH, and `libc.so.6` where libraries are. */
+  /** A path, or a name: of a program on PATH, or of a library in the library folders, such as `libc.so.6`. */
   binary: string;
-  /** The function. Without it, `offset` is one of the file. */
+  /** The function's name. Without it, `offset` counts from the start of the file. */
   symbol?: string;
-  /** Bytes from the function's start, or from the file's. */
+  /** Offset from the start of the function or of the file, in bytes. */
   offset?: number;
-  /** Only in this process. Default: in every process that runs the file, now and later. */
+  /** Probe only this process. Default: every process that runs the file, now and later. */
   pid?: number;
-  /** At the function's return, not at its start. Default false. */
+  /** Attach to the function's return instead of its start. Default false. */
   ret?: boolean;
-  /** What bpf_get_attach_cookie() gives the program (kernel 5.15). */
+  /** The value that bpf_get_attach_cookie() returns in the program (kernel 5.15). */
   cookie?: bigint;
 }
 
-/** A probe that the author of a program put in. */
+/** A USDT probe, which is in the source code of a program. */
 export interface UsdtOptions {
-  /** As for attachUprobe(). */
+  /** The program or library, as for attachUprobe(). */
   binary: string;
-  /** What comes first in the probe's DTRACE_PROBE(): `postgresql`. */
+  /** The first argument of the probe's DTRACE_PROBE(): `postgresql`. */
   provider: string;
-  /** What comes second: `query__start`. */
+  /** The second argument: `query__start`. */
   name: string;
-  /** Only in this process. Default: in every process that runs the file (kernel 5.15 for shared libraries). */
+  /**
+   * Probe only this process. Default: every process that runs the file (kernel 5.15 for shared libraries).
+   */
   pid?: number;
 }
 
@@ -98,15 +100,15 @@ export function attachUsdt(program: ProgramRef, { binary, provider, name, pid }:
 function usdtNotSupported(what: string, program: ProgramRef, pid: number | undefined) {
   if (program.section === '') {
     return new EbpfAttachError(
-      `${what}: it came from a pin or an id, and its object's maps hold the arguments`,
+      `${what}: it was opened by pin or id, but the probe's arguments are in its object's maps`,
       {
         code: 'ERR_EBPF_NO_OBJECT',
         target: program.name,
-        hint: 'attach it in the process that loads it',
+        hint: 'attach the program in the process that loads it',
       },
     );
   }
-  return new EbpfNotSupportedError(`${what}: this kernel cannot do it`, {
+  return new EbpfNotSupportedError(`${what}: this kernel does not support it`, {
     feature: pid === undefined ? 'USDT without pid' : 'USDT',
     minKernel: '5.15',
     hint: pid === undefined ? 'pass pid' : undefined,
@@ -124,14 +126,14 @@ function uprobeFailure(
   return attachFailure(what, program.name, at, error, { hints });
 }
 
-// libbpf looks the file up in /proc/PID/maps for a USDT probe of one process, and says ESRCH for both.
+// For a USDT probe of one process, libbpf looks the file up in /proc/PID/maps. Either case gives ESRCH.
 function absence(pid: number): string {
   return existsSync(`/proc/${pid}`) ? `process ${pid} has not mapped the file` : `there is no process ${pid}`;
 }
 
 const HINTS: Readonly<Record<string, string>> = {
-  EINVAL: 'no instruction begins at this offset, or the file ends before it',
-  EIO: 'the file ends before this offset',
+  EINVAL: 'the offset is not at the start of an instruction, or is beyond the end of the file',
+  EIO: 'the offset is beyond the end of the file',
 };
 
 /** @internal */

@@ -5,24 +5,27 @@ import type { XdpMode } from '../core/xdp-mode.ts';
 import { holderOf, tryQuery } from '../handle/holder.ts';
 import { findInterface, type NetTarget } from '../kernel/interfaces.ts';
 
-/** What XDP there is on an interface. */
+/** The XDP state of an interface. */
 export interface XdpQuery {
-  /** Undefined where nothing is attached. */
+  /** The mode of the attached program. Absent if none is attached. */
   mode?: XdpMode;
-  /** Undefined where nothing is attached. Where several modes have a program, that of `mode`. */
+  /**
+   * The id of the attached program. Absent if none is attached. If several modes have one, the program of
+   * `mode`.
+   */
   programId?: number;
-  /** What the driver does, in the kernel's words (`NETDEV_XDP_ACT_*`); empty before kernel 6.3. */
+  /** The driver's features, by the kernel's names (`NETDEV_XDP_ACT_*`); empty before kernel 6.3. */
   features: readonly string[];
 }
 
 // linux/netdev.h, enum netdev_xdp_act, bit by bit.
 const FEATURES = ['basic', 'redirect', 'ndo-xmit', 'xsk-zerocopy', 'hw-offload', 'rx-sg', 'ndo-xmit-sg'];
 
-/** The kernel prefers what is nearest to the wire, and so does a report of a single mode. */
+/** From the nearest to the wire, which the kernel prefers, as does a report of a single mode. */
 const MODES: readonly XdpMode[] = ['hw', 'drv', 'skb'];
 
 /**
- * What XDP program the kernel says is on an interface, and in which mode. Needs no privilege.
+ * Queries the XDP program on an interface and its mode. Needs no privilege.
  *
  * @throws EbpfAttachError `ERR_EBPF_NO_INTERFACE`
  * @example
@@ -49,7 +52,7 @@ export function xdpState(ifindex: number, netns: string | number | undefined): N
   }
 }
 
-/** Who is on the XDP hook now: the program, and where the kernel tells, its link and its name. @internal */
+/** The program on the XDP hook now; its link and name only if the kernel reports them. @internal */
 export function xdpHolder(ifindex: number, netns: string | number | undefined): Holder | undefined {
   const state = xdpState(ifindex, netns);
   const mode = MODES.find((name) => state[name] !== 0);

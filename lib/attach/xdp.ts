@@ -7,28 +7,32 @@ import { BpfLink, type LinkInit, requirePersistable } from '../link/link.ts';
 import type { ProgramRef } from '../link/program-ref.ts';
 import { xdpHolder, xdpState } from './xdp-query.ts';
 
-/** How an XDP program is attached. */
+/** Options of attachXdp(). */
 export interface XdpOptions {
-  /** One mode is that mode: no fallback. Default `drv`. */
+  /** The XDP mode, without a fallback. Default `drv`. */
   mode?: XdpMode;
-  /** `link` (default) is undone when the process ends, however it ends; `netlink` when the process exits orderly. */
+  /**
+   * `link` (default) detaches when the process ends, even by SIGKILL; `netlink` only when it exits normally.
+   */
   via?: 'link' | 'netlink';
-  /** Take the place of exactly this program, by netlink. */
+  /** Replace exactly this program, by netlink. */
   replace?: {
-    /** The kernel's number for it, as EBUSY's `holder` has it. */
+    /** The program's id, as in the `holder` of EBUSY. */
     programId: number;
   };
-  /** Set the interface up first. Default false: an interface that is down is an error. */
+  /** Bring the interface up first. Default false: an interface that is down is an error. */
   bringUp?: boolean;
-  /** With `netlink` or `replace`: leave it attached when the process ends. Pin the program, to find it again. */
+  /**
+   * With `netlink` or `replace`: keep it attached when the process ends. Pin the program to find it again.
+   */
   persist?: boolean;
 }
 
 /** An XDP program on an interface. */
 export class XdpLink extends BpfLink {
-  /** In the namespace that it was attached in. */
+  /** The interface's index, in the network namespace in which the program was attached. */
   readonly ifindex: number;
-  /** The mode that was asked for; the kernel said that the program is there. */
+  /** The requested mode, in which the kernel has confirmed the program. */
   readonly mode: XdpMode;
 
   /** @internal */
@@ -39,7 +43,7 @@ export class XdpLink extends BpfLink {
   }
 }
 
-/** One attempt, in one mode. @internal */
+/** Attaches in one mode, with one attempt. @internal */
 export function attachXdp(
   program: ProgramRef,
   options: NetTarget & XdpOptions,
@@ -62,7 +66,7 @@ export function attachXdp(
   }
   const init = { native: nativeLink, program, kind: 'xdp', target: entry.name, owner, persist } as const;
   const link = new XdpLink({ ...init, onClose }, entry.ifindex, mode);
-  // Only the kernel's word counts: our id, in the slot of this mode.
+  // The attachment counts only if the kernel reports our program's id in this mode.
   let found: number;
   try {
     found = xdpState(entry.ifindex, netns)[mode];
@@ -100,8 +104,8 @@ function xdpFailure(
       const name = holder.name === undefined ? '' : ` "${holder.name}"`;
       const remedy =
         holder.linkId === undefined
-          ? `detach it, or name it to take its place (in code: replace: { programId: ${holder.programId} })`
-          : `link ${holder.linkId} holds it: only its owner can change or detach it`;
+          ? `detach it, or replace it (in code: replace: { programId: ${holder.programId} })`
+          : `link ${holder.linkId} holds it: only the owner of the link can change or detach it`;
       return new EbpfAttachError(`${what}: ${reason}: held by program ${holder.programId}${name}`, {
         ...options,
         target: entry.name,

@@ -16,57 +16,61 @@ import { missingCapabilities, permissionError } from '../kernel/capabilities.ts'
 import type { ProgramRef } from './program-ref.ts';
 
 /**
- * What holds an attachment: a descriptor of this process; the interface, the socket or the map that it is on; or a pin
- * that the handle knows.
+ * What holds an attachment: a descriptor of this process; the interface (`netlink`), the socket or the map
+ * that it is on; or a pin that the handle made or was opened by.
  */
 export type LinkOwner = 'fd' | 'netlink' | 'socket' | 'map' | 'pinned';
 
 /** @internal */
 export interface LinkInit {
   native: NativeLink;
-  /** Absent for a link that came from a pin or an id. */
+  /** Absent if the link was opened by pin or id. */
   program?: ProgramRef;
   kind: string;
   target: string;
   owner: LinkOwner;
   onClose?: (link: BpfLink) => void;
   pins?: string[];
-  /** Somebody else's: close() gives up the handle alone. */
+  /** The link belongs to another process: close() closes only the handle. */
   borrowed?: boolean;
-  /** A netlink attachment that outlives the process: close() gives up the handle alone. */
+  /** A netlink attachment that outlives the process: close() closes only the handle. */
   persist?: boolean;
 }
 
-/** A link in the kernel, as BpfLink.list() has it. */
+/** A link in the kernel, as BpfLink.list() returns it. */
 export interface LinkListing {
-  /** The kernel's number for it, which BpfLink.fromId() takes. */
+  /** The link's id, which BpfLink.fromId() takes. */
   id: number;
-  /** The kernel's word: `xdp`, `tracing`, `perf_event`, … */
+  /** The kernel's name of its kind: `xdp`, `tracing`, `perf_event`, … */
   kind: string;
-  /** 0 for a struct_ops link, which is of a map. */
+  /** The id of the attached program; 0 for a struct_ops link, which attaches a map. */
   programId: number;
-  /** What it is attached to, where the kernel says: `ifindex 3`, `sys_enter`. */
+  /** The target, if the kernel reports it: `ifindex 3`, `sys_enter`. */
   target: string;
 }
 
 /**
- * An attachment. It is never garbage-collected while attached: close() or detach() ends it, or the end of the process.
+ * An attached program. A link is never garbage-collected while attached: close(), detach() or the end of the
+ * process ends it.
  *
  * @example
  * using link = program.attachXdp({ iface: 'eth0' });
  * console.log(link.kind, link.id, link.state());
  */
 export class BpfLink implements Disposable {
-  /** The kernel's word: `xdp`, `tcx`, `cgroup`, …; `clsact` for a filter of that qdisc, `socket_filter` on a socket. */
+  /**
+   * The kernel's name of its kind: `xdp`, `tcx`, `cgroup`, …; `clsact` for a filter of that qdisc;
+   * `socket_filter`.
+   */
   readonly kind: string;
-  /** The kernel's number for it; a netlink attachment and a socket's have none. */
+  /** The link's id. Netlink attachments and those to sockets have none. */
   declare readonly id?: number;
   readonly #owner: LinkOwner;
   readonly #pins: string[];
   readonly #borrowed: boolean;
   #persistent = false;
   readonly #native: NativeLink;
-  /** What it is attached to: an interface, a function, a path, … */
+  /** The target: an interface, a function, a path, … */
   readonly target: string;
   readonly #onClose: ((link: BpfLink) => void) | undefined;
   #programId: number;
@@ -90,9 +94,9 @@ export class BpfLink implements Disposable {
   }
 
   /**
-   * Opens a pinned link. close() leaves it attached; detach() ends it and removes the pin.
+   * Opens a pinned link. close() keeps it attached; detach() detaches it and removes the pin.
    *
-   * @throws EbpfError `ERR_EBPF_PIN_KIND` where something else is pinned there; ENOENT, `ERR_EBPF_NO_BPFFS`
+   * @throws EbpfError `ERR_EBPF_PIN_KIND` if something else is pinned there; ENOENT, `ERR_EBPF_NO_BPFFS`
    * @example
    * BpfLink.fromPin('/sys/fs/bpf/counter_link').detach();
    */
@@ -102,9 +106,9 @@ export class BpfLink implements Disposable {
   }
 
   /**
-   * A link of any process, by the kernel's number. close() leaves it attached while somebody else holds it.
+   * Opens a link of any process by its id. close() keeps it attached as long as something else holds it.
    *
-   * @throws EbpfError ENOENT where there is none
+   * @throws EbpfError ENOENT if there is none
    * @throws EbpfPermissionError without CAP_SYS_ADMIN
    */
   static fromId(id: number): BpfLink {
@@ -113,7 +117,7 @@ export class BpfLink implements Disposable {
   }
 
   /**
-   * Every link on this machine, whoever made it.
+   * Lists all links on this machine, of every process.
    *
    * @throws EbpfPermissionError without CAP_SYS_ADMIN
    */
@@ -149,11 +153,12 @@ export class BpfLink implements Disposable {
   }
 
   /**
-   * Puts another program in place of the attached one, at once: every packet is seen by the old or by the new program.
-   * With `expect`, only where that program is attached now.
+   * Replaces the attached program atomically: the old or the new program sees every packet. With `expect`,
+   * only if that program is attached now.
    *
-   * @throws EbpfAttachError where another one is, which stays: EPERM from a link, EEXIST or `ERR_EBPF_REPLACED` with the
-   *   `holder` from netlink; ENOENT from a socket that has none
+   * @throws EbpfAttachError if another program is attached, which stays: EPERM from a link, EEXIST or
+   * `ERR_EBPF_REPLACED`
+   *   with the `holder` from netlink; ENOENT from a socket without a program
    */
   update(program: ProgramRef, options: { expect?: ProgramRef } = {}): void {
     this.#call('update', () => {
@@ -167,7 +172,9 @@ export class BpfLink implements Disposable {
     return this.#closed;
   }
 
-  /** The kernel's answer: whether our program is attached there, another one, or none. */
+  /**
+   * Asks the kernel whether this link's program is attached, another one (`replaced`), or none (`detached`).
+   */
   state(): 'attached' | 'replaced' | 'detached' {
     if (this.#closed) throw new EbpfStateError(`${this.#noun()} is closed`, { state: 'closed' });
     const info = this.#call('query', () => this.#native.info());
@@ -175,45 +182,47 @@ export class BpfLink implements Disposable {
     return info.programId === this.#programId ? 'attached' : 'replaced';
   }
 
-  /** Whose program the kernel says is in our place now. @internal */
+  /** The program that the kernel reports on this hook now. @internal */
   holder(): Holder | undefined {
     const { programId, id } = this.#call('query', () => this.#native.info());
     return programId === 0 ? undefined : holderOf(programId, id);
   }
 
   /**
-   * Gives the link a name in the BPF file system: it stays attached when this process ends, however it ends.
+   * Pins the link to a path in the BPF file system. It then stays attached when this process ends, even by
+   * SIGKILL.
    *
-   * @throws EbpfError EEXIST where the name is taken, `ERR_EBPF_PIN_NAME`, `ERR_EBPF_NO_BPFFS`;
+   * @throws EbpfError EEXIST if the path exists, `ERR_EBPF_PIN_NAME`, `ERR_EBPF_NO_BPFFS`;
    *   `ERR_EBPF_NOT_PINNABLE` for a netlink attachment
    */
   pin(path: string): void {
     this.#pins.push(pin(this.#native, this.#noun(), path));
   }
 
-  /** A netlink attachment is to outlive the process, as a pin does for a link. @internal */
+  /** Makes a netlink attachment outlive the process, as a pin does for a link. @internal */
   persist(): void {
     this.#native.persist();
     this.#persistent = true;
   }
 
-  /** Whether it stays when this process ends. @internal */
+  /** Whether the program stays attached when this process ends. @internal */
   get outlivesProcess(): boolean {
     return this.#persistent || this.#pins.length > 0;
   }
 
   /**
-   * Takes the program off, removes the pins that this handle made or was opened by, and closes the link. A tracing or
-   * perf link has no other end than its last holder's: another process or pin that has it keeps it attached.
+   * Detaches the program, removes the pins that this handle made or was opened by, and closes the link. The
+   * kernel detaches a tracing or perf link only when its last holder is gone: another process or pin that has
+   * it keeps it attached.
    *
-   * @throws EbpfAttachError where somebody else's program holds the hook now: it stays, and the link is still open
+   * @throws EbpfAttachError if another program holds the hook now: that one stays, and this link stays open
    */
   detach(): void {
     this.#call('detach', () => {
       try {
         this.#native.detach();
       } catch (error) {
-        // Links without BPF_LINK_DETACH end with their last descriptor and pin.
+        // Links without BPF_LINK_DETACH are detached when their last descriptor and pin are gone.
         const endsWithHolder = isNativeFailure(error) && errnoName(error.errno ?? 0) === 'EOPNOTSUPP';
         if (this.#owner !== 'fd' || !endsWithHolder) throw error;
       }
@@ -226,20 +235,20 @@ export class BpfLink implements Disposable {
   }
 
   /**
-   * Detaches, unless the link is pinned, persistent or came from an id: then it is left there. Never throws: what
-   * cannot be taken off is not ours any more. Idempotent.
+   * Detaches the program, unless the link is pinned, persistent or was opened by id: then it stays attached.
+   * Never throws: a program that cannot be detached has been replaced or is gone. Closing twice is allowed.
    */
   close(): void {
     if (this.#closed) return;
     try {
       if (!this.outlivesProcess && !this.#borrowed) this.#native.detach();
     } catch {
-      // The interface is gone, or somebody replaced the program: the handle goes all the same.
+      // The interface is gone, or the program was replaced. The handle is closed in any case.
     }
     this.#release();
   }
 
-  /** close(), for `using`. */
+  /** Same as close(). */
   [Symbol.dispose](): void {
     this.close();
   }
@@ -275,15 +284,15 @@ export class BpfLink implements Disposable {
   }
 }
 
-// A link whose interface, cgroup, namespace or map went away keeps its program and loses the number of the other
-// (net/core/dev.c, bpf_xdp_link_fill_link_info; kernel/bpf/cgroup.c, bpf_cgroup_link_fill_link_info; and so on). Of
-// struct_ops there is no program, but the map.
+// A link whose interface, cgroup, namespace or map is gone keeps its program, but reports 0 for the target's
+// number (net/core/dev.c, bpf_xdp_link_fill_link_info; kernel/bpf/cgroup.c, bpf_cgroup_link_fill_link_info;
+// and so on). A struct_ops link has a map and no program.
 function isLive({ programId, ifindex, cgroupId, netnsInode, mapId }: NativeLinkInfo): boolean {
   return (mapId ?? programId) !== 0 && ifindex !== 0 && cgroupId !== 0 && netnsInode !== 0;
 }
 
-/** A bpf_link ends with its last descriptor: only a pin keeps it. @internal */
+/** Throws if `persist` is set for a bpf_link, which only a pin keeps beyond its last descriptor. @internal */
 export function requirePersistable(persist: boolean, owner: 'fd' | 'netlink'): void {
   if (!persist || owner === 'netlink') return;
-  throw new TypeError('persist is for netlink and clsact: pin() keeps a link beyond the process');
+  throw new TypeError('persist is for netlink and clsact: use pin() to keep a link when the process ends');
 }

@@ -1,8 +1,8 @@
 import type { NativeProgram } from '../addon/binding.ts';
 
 /**
- * A loaded program, as links, maps and attachments take it. A BpfProgram is one; a ProgramListing is not, as it has
- * no descriptor.
+ * A loaded program, as links, maps and attachments take it. A BpfProgram is one; a ProgramListing is not, as
+ * it has no descriptor.
  *
  * @example
  * const swap = (link: BpfLink, program: ProgramRef) => link.update(program);

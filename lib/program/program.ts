@@ -36,55 +36,57 @@ import { tracepointNumber } from '../kernel/tracefs.ts';
 import { BpfLink } from '../link/link.ts';
 import type { BpfMap } from '../map/map.ts';
 
-/** What the kernel has counted of a program, since it was loaded. */
+/** The kernel's counts for a program since it was loaded. */
 export interface ProgramStats {
-  /** Runs while somebody held enableStats or kernel.bpf_stats_enabled was 1; 0 otherwise. */
+  /** Number of runs while enableStats() or kernel.bpf_stats_enabled=1 was in force; 0 otherwise. */
   runCount: number;
-  /** What those runs took together, in nanoseconds. */
+  /** Total time of those runs, in nanoseconds. */
   runTimeNs: number;
-  /** Runs that were skipped because the program was running on that CPU already (kernel 5.12). */
+  /** Number of runs that were skipped because the program was running on that CPU already (kernel 5.12). */
   recursionMisses: number;
-  /** Instructions that the verifier walked (kernel 5.16). */
+  /** Number of instructions that the verifier processed (kernel 5.16). */
   verifiedInstructions: number;
 }
 
-/** What a program is run on, by hand. */
+/** Options of run(). */
 export interface RunOptions {
-  /** What the program works on: for XDP and TC a frame of at least 14 bytes. */
+  /** The program's input: for XDP and TC a frame of at least 14 bytes. */
   data?: Bytes;
-  /** Receives what the program left of `data`. */
+  /** Receives `data` as the program left it. */
   dataOut?: Bytes;
-  /** Its context, where the kernel takes one: a `struct xdp_md`, a `struct __sk_buff`, a raw tracepoint's arguments. */
+  /**
+   * The context, if the type has one: a `struct xdp_md`, a `struct __sk_buff`, a raw tracepoint's arguments.
+   */
   ctx?: Bytes;
-  /** How often to run it. Default: once. Raw tracepoints and syscall programs run once, and take no other. */
+  /** Number of runs. Default: 1. Raw tracepoint and syscall programs run once and accept no other number. */
   repeat?: number;
-  /** The CPU that runs it: for raw tracepoints alone. */
+  /** The CPU to run on, for raw tracepoint programs only. */
   cpu?: number;
 }
 
-/** What came of a run by hand. */
+/** The result of run(). */
 export interface RunResult {
-  /** What the program returned: for XDP an `XDP_*` number, 2 being XDP_PASS. */
+  /** The program's return value: for XDP an `XDP_*` number, such as 2 for XDP_PASS. */
   retval: number;
   /** Mean time of one run, in nanoseconds. */
   durationNs: number;
-  /** Bytes that the program left of `data`; where `dataOut` is shorter, it has the first of them. */
+  /** Size of `data` after the run, in bytes. A shorter `dataOut` has the first bytes. */
   dataOutSize: number;
 }
 
-/** A program in the kernel, as BpfProgram.list() has it. */
+/** A program in the kernel, as BpfProgram.list() returns it. */
 export interface ProgramListing {
-  /** The kernel's number for it, which BpfProgram.fromId() takes. */
+  /** The program's id, which BpfProgram.fromId() takes. */
   id: number;
-  /** As the kernel keeps it: 15 characters. */
+  /** The program's name, of which the kernel keeps 15 characters. */
   name: string;
-  /** The kernel's word: `xdp`, `sched_cls`, … */
+  /** The kernel's name of its type: `xdp`, `sched_cls`, … */
   type: string;
-  /** A hash of its instructions: two programs may share it. */
+  /** The kernel's hash of its instructions. Several programs can have the same. */
   tag: string;
 }
 
-/** What a program needs of the object that it came from. @internal */
+/** The part of an object that its programs use. @internal */
 export interface ProgramOwner {
   readonly links: Set<BpfLink>;
 }
@@ -97,19 +99,21 @@ export interface ProgramOwner {
  * using link = program.attachXdp({ iface: 'eth0', mode: 'skb' });
  */
 export class BpfProgram implements Disposable {
-  /** As its object has it; of a program that came from a pin or an id, as the kernel keeps it: 15 characters. */
+  /**
+   * Its name in the object file, or if it was opened by pin or id, the 15 characters that the kernel keeps.
+   */
   readonly name: string;
-  /** Its SEC(); empty for a program that came from a pin or an id. */
+  /** Its SEC(), empty if the program was opened by pin or id. */
   readonly section: string;
-  /** The kernel's word: `xdp`, `sched_cls`, `raw_tracepoint`, … */
+  /** The kernel's name of its type: `xdp`, `sched_cls`, `raw_tracepoint`, … */
   readonly type: string;
-  /** The kernel's number for it. */
+  /** The id that the kernel gave the program. */
   readonly id: number;
-  /** A hash of its instructions, as the kernel has it. */
+  /** The kernel's hash of its instructions. */
   readonly tag: string;
-  /** This handle's own descriptor; after close() the number may be another file's. */
+  /** The file descriptor of this handle. After close(), another file may get the same number. */
   readonly fd: number;
-  /** The verifier's log, where it was asked for at load. */
+  /** The verifier's log, if it was requested at load. */
   declare readonly verifierLog?: string;
   /** @internal */
   readonly native: NativeProgram;
@@ -136,7 +140,7 @@ export class BpfProgram implements Disposable {
     return new BpfProgram(nativeProgram, owner, verifierLog);
   }
 
-  /** Links that close with its object. @internal */
+  /** The links that close with the program's object. @internal */
   get links(): Set<BpfLink> {
     return this.#owner.links;
   }
@@ -144,16 +148,16 @@ export class BpfProgram implements Disposable {
   /**
    * Opens a pinned program.
    *
-   * @throws EbpfError `ERR_EBPF_PIN_KIND` where something else is pinned there; ENOENT, `ERR_EBPF_NO_BPFFS`
+   * @throws EbpfError `ERR_EBPF_PIN_KIND` if something else is pinned there; ENOENT, `ERR_EBPF_NO_BPFFS`
    */
   static fromPin(path: string): BpfProgram {
     return BpfProgram.#opened(openPin(path, 'program').handle);
   }
 
   /**
-   * A program of any process, by the kernel's number.
+   * Opens a program of any process by its id.
    *
-   * @throws EbpfError ENOENT where there is none
+   * @throws EbpfError ENOENT if there is none
    * @throws EbpfPermissionError without CAP_SYS_ADMIN
    */
   static fromId(id: number): BpfProgram {
@@ -161,7 +165,7 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Every program on this machine, whoever loaded it.
+   * Lists all programs on this machine, of every process.
    *
    * @throws EbpfPermissionError without CAP_SYS_ADMIN
    */
@@ -185,13 +189,13 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Attaches the program where its SEC() says: `tp/sched/sched_switch`, `raw_tp/sys_enter`, `kprobe/do_unlinkat`,
-   * `uprobe/libc.so.6:malloc`, `usdt/./server:app:request`, `iter/task`, …
+   * Attaches the program to the target that its SEC() names: `tp/sched/sched_switch`, `raw_tp/sys_enter`,
+   * `kprobe/do_unlinkat`, `uprobe/libc.so.6:malloc`, `usdt/./server:app:request`, `iter/task`, …
    *
-   * @throws EbpfAttachError `ERR_EBPF_NO_TARGET` where the section names none, `ERR_EBPF_NO_TRACEPOINT`,
+   * @throws EbpfAttachError `ERR_EBPF_NO_TARGET` if the section names none, `ERR_EBPF_NO_TRACEPOINT`,
    *   `ERR_EBPF_NO_FUNCTION`, `ERR_EBPF_NO_SYMBOL`, `ERR_EBPF_NO_USDT`
-   * @throws EbpfNotSupportedError where the kernel lacks what it takes, or tracefs is not mounted
-   * @throws EbpfPermissionError naming what the process lacks
+   * @throws EbpfNotSupportedError if the kernel lacks the feature, or tracefs is not mounted
+   * @throws EbpfPermissionError naming the capabilities that the process lacks
    * @example
    * using object = await loadObject('trace.bpf.o');
    * using link = object.program('on_switch').attach();
@@ -201,7 +205,8 @@ export class BpfProgram implements Disposable {
     const parsed = parseSection(this, at);
     if (parsed) return this.#attachTo(parsed);
     if (this.#hasObject) return this.#attach(at, () => this.native.attach());
-    // libbpf attaches what it has loaded; the kernel knows where a tracing program was loaded for.
+    // libbpf attaches only programs that it has loaded. For a tracing program, the kernel knows the target
+    // from the load.
     if (!/^(tp_btf|fentry|fexit|fmod_ret|lsm)$/.test(at.kind)) throw noObject(this, at);
     return this.#attach(at, () => this.native.attachRawTracepoint(undefined));
   }
@@ -226,11 +231,11 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Attaches to a tracepoint, by the two names that it has below events/ in tracefs.
+   * Attaches to a tracepoint, by its two names below events/ in tracefs.
    *
-   * @param options.cookie what bpf_get_attach_cookie() gives the program (kernel 5.15)
+   * @param options.cookie the value that bpf_get_attach_cookie() returns in the program (kernel 5.15)
    * @throws EbpfAttachError `ERR_EBPF_NO_TRACEPOINT` with the nearest names
-   * @throws EbpfNotSupportedError where tracefs is not mounted, and for a cookie before kernel 5.15
+   * @throws EbpfNotSupportedError if tracefs is not mounted, and for a cookie before kernel 5.15
    */
   attachTracepoint(category: string, name: string, options: { cookie?: bigint } = {}): BpfLink {
     const what = `attach ${this.name} to ${category}/${name}`;
@@ -241,7 +246,8 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Attaches to a tracepoint before its arguments are made into a record: cheaper, and without tracefs.
+   * Attaches to a raw tracepoint, which passes the arguments without making a record: cheaper, and without
+   * tracefs.
    *
    * @throws EbpfAttachError `ERR_EBPF_NO_TRACEPOINT`
    */
@@ -252,11 +258,13 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Attaches to a function of the kernel: the one that is named, or the first of several names that the kernel has, as
-   * functions are renamed between versions. The link's `target` says which.
+   * Attaches to a function of the kernel. Of several names, it takes the first that the kernel has, as
+   * functions are renamed between versions: the link's `target` is that name.
    *
-   * @throws EbpfAttachError `ERR_EBPF_NO_FUNCTION` with near names; EINVAL where the kernel lets nobody probe it; EILSEQ
-   * @throws EbpfNotSupportedError `kprobes` for a kernel without
+   * @throws EbpfAttachError `ERR_EBPF_NO_FUNCTION` with near names; EINVAL if the kernel does not allow
+   * probes on the
+   *   function; EILSEQ if `offset` is not at the start of an instruction
+   * @throws EbpfNotSupportedError `kprobes` if the kernel has none
    * @example
    * using link = program.attachKprobe(['do_unlinkat', 'filename_unlinkat'], { ret: true });
    * console.log(link.target);
@@ -268,8 +276,8 @@ export class BpfProgram implements Disposable {
   /**
    * Attaches a `SEC("kprobe.multi")` program to many functions of the kernel, with one link. Kernel 5.18.
    *
-   * @param fns names, or a pattern with `*` and `?`, which takes tracefs
-   * @throws EbpfAttachError `ERR_EBPF_NO_FUNCTION` with near names, where one is missing or nothing matches
+   * @param fns names, or a pattern with `*` and `?`, which needs tracefs
+   * @throws EbpfAttachError `ERR_EBPF_NO_FUNCTION` with near names, if one is missing or nothing matches
    * @throws EbpfNotSupportedError `kprobe.multi`, `tracefs`
    * @example
    * using link = program.attachKprobeMulti({ pattern: 'tcp_v4_*' });
@@ -279,20 +287,21 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Attaches to a system call (`openat`), by the function that it is on this machine's architecture.
+   * Attaches to the kernel function of a system call (`openat`), whose name depends on the architecture.
    *
    * @throws EbpfAttachError `ERR_EBPF_NO_FUNCTION` with near names
-   * @throws EbpfNotSupportedError `kprobes` for a kernel without
+   * @throws EbpfNotSupportedError `kprobes` if the kernel has none
    */
   attachSyscall(name: string, options: { ret?: boolean } = {}): BpfLink {
     return this.#own(attachSyscall(this, name, options.ret ?? false));
   }
 
   /**
-   * Attaches to a function of a program or shared library, or to a place in its file.
+   * Attaches to a function of a program or shared library, or to an offset in its file.
    *
-   * @throws EbpfAttachError ENOENT without such a file, `ERR_EBPF_NOT_ELF`, `ERR_EBPF_NO_SYMBOL` with near names,
-   *   `ERR_EBPF_AMBIGUOUS` with the offsets of several functions of one name
+   * @throws EbpfAttachError ENOENT if there is no such file, `ERR_EBPF_NOT_ELF`, `ERR_EBPF_NO_SYMBOL` with
+   * near names,
+   *   `ERR_EBPF_AMBIGUOUS` with the offsets if several functions have the name
    * @example
    * using link = program.attachUprobe({ binary: 'libc.so.6', symbol: 'malloc', pid: 1234 });
    */
@@ -301,10 +310,11 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Attaches a `SEC("usdt")` program to a probe that the author of a program put in (sys/sdt.h).
+   * Attaches a `SEC("usdt")` program to a probe in the source code of a program (sys/sdt.h).
    *
-   * @throws EbpfAttachError `ERR_EBPF_NO_USDT` with near names; ENOENT, `ERR_EBPF_NOT_ELF`; `ERR_EBPF_NO_OBJECT` for a
-   *   program that came from a pin
+   * @throws EbpfAttachError `ERR_EBPF_NO_USDT` with near names; ENOENT, `ERR_EBPF_NOT_ELF`;
+   * `ERR_EBPF_NO_OBJECT` for a
+   *   program that was opened by pin or id
    * @example
    * using link = program.attachUsdt({ binary: '/usr/bin/postgres', provider: 'postgresql', name: 'query__start' });
    */
@@ -313,12 +323,13 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Runs the program at a frequency: one link for all CPUs, unless one is named. Only what is on a single CPU, or of a
-   * process with a single thread, can be pinned.
+   * Runs the program at a frequency, with one link for all CPUs unless `cpu` is given. Only a link for a
+   * single CPU, or for a process with a single thread, can be pinned.
    *
-   * @throws EbpfNotSupportedError `hardware counters` where the machine has none for `cycles` or `instructions`
-   * @throws EbpfAttachError ESRCH without such a process; EINVAL above kernel.perf_event_max_sample_rate, ENODEV for a
-   *   CPU that is not online
+   * @throws EbpfNotSupportedError `hardware counters` if the machine has none for `cycles` or `instructions`
+   * @throws EbpfAttachError ESRCH if there is no such process; EINVAL above
+   * kernel.perf_event_max_sample_rate; ENODEV if
+   *   the CPU is not online
    * @example
    * using link = program.attachPerfEvent({ event: 'cpu-clock', frequency: 99 });
    */
@@ -327,10 +338,11 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Attaches a `SEC("sk_lookup")` (kernel 5.9) or `SEC("flow_dissector")` program to a network namespace: a path or a
-   * descriptor, which is not needed afterwards.
+   * Attaches a `SEC("sk_lookup")` (kernel 5.9) or `SEC("flow_dissector")` program to a network namespace, by
+   * its path or by a descriptor, which can be closed afterwards.
    *
-   * @throws EbpfAttachError ENOENT; EINVAL where it is no network namespace; EEXIST where it has a flow dissector
+   * @throws EbpfAttachError ENOENT; EINVAL if it is not a network namespace; EEXIST if it has a flow
+   * dissector
    */
   attachNetns(netns: string | number): BpfLink {
     return this.#own(attachNetns(this, netns));
@@ -339,7 +351,7 @@ export class BpfProgram implements Disposable {
   /**
    * Attaches a `SEC("netfilter")` program to a hook of the network stack. Kernel 6.4.
    *
-   * @throws EbpfAttachError EBUSY where the priority is taken
+   * @throws EbpfAttachError EBUSY if the priority is taken
    * @throws EbpfNotSupportedError `netfilter`
    * @example
    * using link = program.attachNetfilter({ pf: 'ipv4', hooknum: 'local_in', priority: -128 });
@@ -349,13 +361,13 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Attaches a `SEC("sk_skb/…")` or `SEC("sk_msg")` program to a map of sockets: to those in it now and those to come.
-   * A map has one program of each kind, which is never replaced.
+   * Attaches a `SEC("sk_skb/…")` or `SEC("sk_msg")` program to a map of sockets: to the sockets in it and
+   * those added later. A map has one program of each kind, which is never replaced.
    *
-   * Linux 5.10 (seen on Debian's 5.10.0-32) hangs for good where a parser is attached and its verdict passes a message: it
-   * takes `sk_callback_lock` a second time in `sk_psock_skb_ingress_enqueue()`.
+   * Linux 5.10 (seen on Debian's 5.10.0-32) hangs for good if a parser is attached and its verdict passes a
+   * message: it takes `sk_callback_lock` a second time in `sk_psock_skb_ingress_enqueue()`.
    *
-   * @throws EbpfAttachError EBUSY or EEXIST where the map has such a program; `ERR_EBPF_MAP_TYPE`,
+   * @throws EbpfAttachError EBUSY or EEXIST if the map has such a program; `ERR_EBPF_MAP_TYPE`,
    *   `ERR_EBPF_PROGRAM_TYPE`, `ERR_EBPF_NO_TARGET`
    */
   attachSockmap(map: BpfMap, options: SockmapOptions = {}): BpfLink {
@@ -363,27 +375,29 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Runs a `SEC("iter/…")` program over the kernel's objects, and gives what it writes. Kernel 5.8. attach() gives the
-   * link alone, to be pinned: each reading of the pin is such a run.
+   * Runs a `SEC("iter/…")` program over the kernel's objects, and returns an iterator over its output. Kernel
+   * 5.8. attach() returns only the link, which can be pinned: each read of the pin runs the program.
    *
-   * @throws EbpfAttachError where the program iterates a map's elements and there is no `map`, or not such a one
+   * @throws EbpfAttachError if the program iterates over a map's elements and `map` is missing or does not
+   * fit
    * @example
    * for await (const bytes of program.openIterator()) process.stdout.write(bytes);
    */
   openIterator(options: IteratorOptions = {}): BpfIterator {
     const attached = attachIterator(this, options);
     let iterator: BpfIterator | undefined;
-    const link = this.#own(attached, () => iterator?.close()); // as where its object closes
+    const link = this.#own(attached, () => iterator?.close()); // for when the object closes
     iterator = openIterator(link, attached.native, this.name);
     return iterator;
   }
 
   /**
-   * Attaches to a cgroup (v2), by its folder: to sockets of its processes and of those below it, beside what others
-   * have there. Kernel 5.7.
+   * Attaches to a cgroup v2 directory: to the sockets of its processes and of those below it, in addition to
+   * the programs that are there. Kernel 5.7.
    *
-   * @throws EbpfAttachError `ERR_EBPF_NO_CGROUP` where the path is no cgroup v2 folder, `ERR_EBPF_PROGRAM_TYPE`;
-   *   `ERR_EBPF_NO_TARGET` where neither SEC() nor `attachType` says what to attach to
+   * @throws EbpfAttachError `ERR_EBPF_NO_CGROUP` if the path is not a cgroup v2 directory,
+   * `ERR_EBPF_PROGRAM_TYPE`;
+   *   `ERR_EBPF_NO_TARGET` if neither SEC() nor `attachType` names the attach type
    * @throws EbpfPermissionError without CAP_NET_ADMIN
    * @example
    * using link = object.program('count_egress').attachCgroup('/sys/fs/cgroup/system.slice');
@@ -400,11 +414,11 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Attaches a `SEC("socket")` program to an open socket of the caller's, which stays the caller's alone: closing it
-   * ends the attachment. A socket has one filter; one that is there is never replaced. The kernel does not tell whose
-   * program a socket has: state() is `attached` while it has one.
+   * Attaches a `SEC("socket")` program to an open socket. The socket remains the caller's, and closing it
+   * ends the attachment. A socket has one filter, which is never replaced. The kernel does not report which
+   * program a socket has: state() is `attached` while it has any.
    *
-   * @throws EbpfAttachError ENOTSOCK, EBADF; EEXIST where the socket has a filter; `ERR_EBPF_PROGRAM_TYPE`
+   * @throws EbpfAttachError ENOTSOCK, EBADF; EEXIST if the socket has a filter; `ERR_EBPF_PROGRAM_TYPE`
    */
   attachSocket(fd: number): BpfLink {
     const what = `attach ${this.name} to descriptor ${fd}`;
@@ -457,8 +471,9 @@ export class BpfProgram implements Disposable {
   /**
    * Attaches an XDP program to an interface, in one mode, with one attempt.
    *
-   * @throws EbpfAttachError `ERR_EBPF_NO_INTERFACE`, `ERR_EBPF_INTERFACE_DOWN`; `EBUSY` or `EEXIST` with the `holder`
-   *   where another program is there; `EOPNOTSUPP` or `EINVAL` where the driver cannot do the mode
+   * @throws EbpfAttachError `ERR_EBPF_NO_INTERFACE`, `ERR_EBPF_INTERFACE_DOWN`; `EBUSY` or `EEXIST` with the
+   * `holder`
+   *   if another program is attached; `EOPNOTSUPP` or `EINVAL` if the driver does not support the mode
    * @throws EbpfPermissionError without CAP_NET_ADMIN
    */
   attachXdp(options: NetTarget & XdpOptions): XdpLink {
@@ -469,12 +484,13 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Attaches a TC program (`SEC("tc")`) to an interface's ingress or egress: beside what others have there, never in
-   * its place.
+   * Attaches a TC program (`SEC("tc")`) to an interface's ingress or egress, in addition to the programs that
+   * are there.
    *
-   * @throws EbpfAttachError `ERR_EBPF_NO_INTERFACE`, `ERR_EBPF_INTERFACE_DOWN`, `ERR_EBPF_PROGRAM_TYPE`; `EEXIST` with
-   *   the `holder` where the priority and handle are taken, or TCX has this program there already; `ENOENT` where
-   *   `order` names a program or link that is not there
+   * @throws EbpfAttachError `ERR_EBPF_NO_INTERFACE`, `ERR_EBPF_INTERFACE_DOWN`, `ERR_EBPF_PROGRAM_TYPE`;
+   * `EEXIST` with
+   *   the `holder` if the priority and handle are taken, or TCX has this program there already; `ENOENT` if `order` names
+   *   a program or link that is not there
    * @throws EbpfNotSupportedError for `via: 'tcx'` or an `order` before kernel 6.6
    * @throws EbpfPermissionError without CAP_NET_ADMIN
    * @example
@@ -489,10 +505,10 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Runs the program once, or `repeat` times, on data of the caller's (BPF_PROG_TEST_RUN). For XDP and TC the frame
-   * goes nowhere; maps change as they would.
+   * Runs the program once, or `repeat` times, on `data` (BPF_PROG_TEST_RUN). For XDP and TC the frame is not
+   * sent anywhere. The program's changes to maps are real.
    *
-   * @throws EbpfNotSupportedError for a program type that the kernel cannot run by hand
+   * @throws EbpfNotSupportedError for a program type that the kernel cannot test-run
    * @example
    * const { retval, durationNs } = program.run({ data: frame, repeat: 1000 });
    */
@@ -509,7 +525,7 @@ export class BpfProgram implements Disposable {
     }
   }
 
-  /** What the kernel has counted of it. */
+  /** Returns the kernel's counts for the program. */
   stats(): ProgramStats {
     try {
       return this.native.stats();
@@ -520,21 +536,21 @@ export class BpfProgram implements Disposable {
   }
 
   /**
-   * Gives the program a name in the BPF file system, which keeps it in the kernel when nobody else does.
+   * Pins the program to a path in the BPF file system, which keeps it loaded after the last handle is closed.
    *
-   * @throws EbpfError EEXIST where the name is taken, `ERR_EBPF_PIN_NAME`, `ERR_EBPF_NO_BPFFS`
+   * @throws EbpfError EEXIST if the path exists, `ERR_EBPF_PIN_NAME`, `ERR_EBPF_NO_BPFFS`
    */
   pin(path: string): void {
     pin(this.native, `program ${this.name}`, path);
   }
 
-  /** Gives the handle up. The program lives on while a link, a pin or another handle holds it. */
+  /** Closes the handle. The program stays loaded as long as a link, a pin or another handle holds it. */
   close(): void {
     closedInTime(this);
     this.native.close();
   }
 
-  /** close(), for `using`. */
+  /** Same as close(). */
   [Symbol.dispose](): void {
     this.close();
   }

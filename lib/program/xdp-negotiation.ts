@@ -4,32 +4,35 @@ import type { TriedMode, XdpMode } from '../core/xdp-mode.ts';
 import type { NetTarget } from '../kernel/interfaces.ts';
 import type { BpfProgram } from './program.ts';
 
-/** Where a negotiation starts. `AttachMode.HW` tries hw, drv, skb; `DRV` drv, skb; `SKB` skb alone. */
+/**
+ * The first XDP mode to try. `AttachMode.HW` tries hw, drv, skb; `DRV` tries drv, skb; `SKB` tries only skb.
+ */
 export const AttachMode = {
-  /** Generic XDP, in the stack: every interface has it. */
+  /** Generic XDP, in the network stack: every interface supports it. */
   SKB: 'skb',
-  /** In the driver, where it can. */
+  /** In the driver, if it supports XDP. */
   DRV: 'drv',
-  /** On the card, of a program that was loaded for it (ProgramLoadOptions.device). */
+  /** On the network card, for a program that was loaded for it (ProgramLoadOptions.device). */
   HW: 'hw',
 } as const;
 export type AttachMode = (typeof AttachMode)[keyof typeof AttachMode];
 
-/** How an XDP program is attached where more than one mode may be tried. */
+/** Options for attaching an XDP program if several modes may be tried. */
 export interface NegotiatedXdpOptions extends Omit<XdpOptions, 'mode'> {
-  /** Where to start, or exactly these modes in this order. */
+  /** The first mode to try, or exactly these modes in this order. */
   mode?: AttachMode | readonly XdpMode[];
-  /** Only the mode that is named. */
+  /** Try only the given mode. */
   strict?: boolean;
 }
 
 const ORDER: readonly XdpMode[] = ['hw', 'drv', 'skb'];
 
-// What a driver or a kernel says to a mode that it does not have. Anything else (EBUSY, EPERM, ENODEV, ENOMEM) would
-// be the same in the next mode, or worse: it would attach where somebody else's program is in another mode.
+// The errors of a driver or kernel that does not support a mode. Any other error (EBUSY, EPERM, ENODEV,
+// ENOMEM) would be the same in the next mode, or worse: the next mode could succeed beside another program in
+// this mode.
 const NOT_THIS_MODE = new Set(['EOPNOTSUPP', 'ENOTSUPP', 'EINVAL', 'ERANGE', 'ENOSYS', 'E2BIG', 'EMSGSIZE']);
 
-/** Attaches in the first mode that the interface can do, and tells which were tried. @internal */
+/** Attaches in the first mode that works, and returns the modes that failed. @internal */
 export function negotiateXdp(
   program: BpfProgram,
   options: NetTarget & NegotiatedXdpOptions,

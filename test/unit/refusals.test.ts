@@ -209,10 +209,10 @@ describe('attaching to TC', () => {
     expect(refused(fails(ENODEV))).toMatchObject({ code: 'ENODEV', target: 'eth7' });
     expect(refused(fails(ENOMEM))).not.toHaveProperty('hint');
     const anchored = refused(fails(ENOENT), { order: { before: { programId: 5 } } });
-    expect(anchored).toMatchObject({ code: 'ENOENT', hint: 'in order, there is program 3 (link 4)' });
+    expect(anchored).toMatchObject({ code: 'ENOENT', hint: 'attached, in order: program 3 (link 4)' });
     addon.tcxPrograms = () => [];
     expect(refused(fails(ENOENT), { order: { after: { linkId: 5 } } })).toMatchObject({
-      hint: 'in order, there is nothing',
+      hint: 'attached, in order: nothing',
     });
     expect(refused(fails(ENOENT), { order: { after: {} as never } })).toBeInstanceOf(RangeError);
     expect(refused(fails(constants.errno.EEXIST))).toMatchObject({ holder: { programId: 9 } });

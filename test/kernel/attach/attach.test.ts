@@ -140,7 +140,7 @@ test('a SEC() that says no place is refused with the call that takes one', async
   expect(caught(() => object.program('unattached').attach())).toMatchObject({
     name: 'EbpfAttachError',
     code: 'ERR_EBPF_NO_TARGET',
-    message: 'attach unattached: SEC("xdp") does not say where',
+    message: 'attach unattached: SEC("xdp") does not name a target',
     hint: expect.stringContaining('attachXdp'),
   });
   using again = BpfProgram.fromId(object.program('raw_enter').id);

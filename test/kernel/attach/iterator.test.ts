@@ -207,7 +207,7 @@ testWith('iter of map elements')('a map that is missing or too narrow is refused
   expect(caught(() => program.openIterator({ map: elements.map('narrow') }))).toMatchObject({
     name: 'EbpfAttachError',
     code: 'EACCES',
-    hint: expect.stringContaining('reads more'),
+    hint: expect.stringContaining('reads beyond'),
   });
   expect(open()).toBe(fds);
 });

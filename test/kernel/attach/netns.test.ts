@@ -146,7 +146,7 @@ testWith('sk_lookup')('what is no network namespace, and other programs', async 
   expect(attach('/proc/self/ns/mnt')).toMatchObject({
     name: 'EbpfAttachError',
     code: 'EINVAL',
-    hint: expect.stringContaining('no network namespace'),
+    hint: expect.stringContaining('not a network namespace'),
   });
   expect(attach(100_000)).toMatchObject({
     name: 'EbpfAttachError',

@@ -117,7 +117,7 @@ testWith('tcx')('order places a program among those that are there', () => {
   expect(caught(() => g.attachTc({ ...ingress({ order }), direction: 'egress' }))).toMatchObject({
     name: 'EbpfAttachError',
     code: 'ENOENT',
-    hint: 'in order, there is nothing',
+    hint: 'attached, in order: nothing',
   });
   expect(caught(() => g.attachTc(ingress({ order: { before: { linkId: 0xffff_fff0 } } })))).toMatchObject({
     hint: expect.stringContaining(`program ${c.id} (link `),

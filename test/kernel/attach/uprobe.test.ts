@@ -322,7 +322,7 @@ test('what is not there is answered with what is', async () => {
   expect(beyond).toMatchObject({
     name: 'EbpfAttachError',
     code: 'EINVAL',
-    hint: expect.stringContaining('file ends'),
+    hint: expect.stringContaining('the end of the file'),
   });
   const nobody = Number(readFileSync('/proc/sys/kernel/pid_max', 'latin1'));
   const gone = caught(() => program.attachUprobe({ binary: probed.path, symbol: 'first', pid: nobody }));

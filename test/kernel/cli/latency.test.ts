@@ -155,11 +155,7 @@ test.each([
     ['--pid', '4194304'],
     /^error: measure system calls of process 4194304: there is no such process\nhint: /,
   ],
-  [
-    1,
-    ['--cgroup', '/tmp'],
-    /^error: measure system calls: it is no folder of a cgroup v2 file system\nhint: /,
-  ],
+  [1, ['--cgroup', '/tmp'], /^error: measure system calls: not a cgroup v2 directory\nhint: /],
 ])('exit status %d for %j', async (status, args, message) => {
   const ended = await latency(...args).ended;
   expect([ended.status, ended.stdout]).toEqual([status, '']);
