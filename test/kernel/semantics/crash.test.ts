@@ -109,7 +109,7 @@ rows('Crash', [
     }),
   },
   {
-    row: 'XDP by netlink, TC by clsact | exit, and somebody replaced the program',
+    row: 'XDP by netlink, TC by clsact | exit, and another program has replaced ours',
     check: {
       async XDP(world) {
         let theirs = {};

@@ -73,7 +73,7 @@ rows('Health', [
     },
   },
   {
-    row: 'health | all is attached',
+    row: 'health | everything is attached',
     check: each(HOOKS, async (world, hook) => {
       const id = await attached(world, hook);
       const report = world.loader.health();
@@ -87,7 +87,7 @@ rows('Health', [
     }),
   },
   {
-    row: 'health | one of several was removed behind our back',
+    row: 'health | one of several was detached from outside',
     check: each(HOOKS, async (world, hook) => {
       const second = world.netns.addVeth().b.name;
       await attached(world, hook);
@@ -101,7 +101,7 @@ rows('Health', [
     }),
   },
   {
-    row: 'health | one of several was replaced behind our back',
+    row: 'health | one of several was replaced from outside',
     check: each(['XDP by netlink', 'clsact'], async (world, hook) => {
       const second = world.netns.addVeth().b.name;
       await attached(world, hook);
@@ -241,7 +241,7 @@ rows('Health', [
     },
   },
   {
-    row: 'getStats | the kernel measures runs, or not',
+    row: 'getStats | the kernel measures run times, or does not',
     async check(world) {
       const { loader } = world;
       const idle = await loader.loadProgram(testObject('pass'));
@@ -260,7 +260,7 @@ rows('Health', [
     },
   },
   {
-    row: 'tryCreateLoader | eBPF can be used, or not',
+    row: 'tryCreateLoader | eBPF is usable, or is not',
     check: {
       async 'it can'() {
         const { loader, reason } = await tryCreateLoader({ programsDir: '/' });

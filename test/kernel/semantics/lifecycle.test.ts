@@ -152,7 +152,7 @@ rows('Lifecycle', [
     },
   },
   {
-    row: 'loadProgram | the caller changes the bytes that it gave',
+    row: 'loadProgram | the caller changes the bytes after the call',
     async check() {
       const bytes = Uint8Array.from(readFileSync(COUNTER));
       const loading = loadObject(bytes);
@@ -232,7 +232,7 @@ rows('Lifecycle', [
     },
   },
   {
-    row: 'loadProgram | the file holds no program of the type, or none of the name',
+    row: 'loadProgram | the file has no program of that type or name',
     async check(world) {
       const { loader } = world;
       expect(await rejection(loader.loadProgram(testObject('tracepoint'), ProgramType.XDP))).toMatchObject({
@@ -255,7 +255,7 @@ rows('Lifecycle', [
     },
   },
   {
-    row: 'loadProgram | several fit',
+    row: 'loadProgram | several programs match',
     async check({ loader }) {
       const two = testObject('two_programs');
       expect(await rejection(loader.loadProgram(two, ProgramType.XDP))).toMatchObject({
@@ -268,7 +268,7 @@ rows('Lifecycle', [
     },
   },
   {
-    row: 'loadProgram | the verifier says no',
+    row: 'loadProgram | the verifier rejects the program',
     async check({ loader }) {
       expect(await rejection(loader.loadProgram(testObject('refused')))).toMatchObject({
         name: 'EbpfLoadError',
@@ -337,7 +337,7 @@ rows('Lifecycle', [
     },
   },
   {
-    row: 'loadProgram | something else forbids it',
+    row: 'loadProgram | something other than a capability forbids it',
     check: {
       async 'a seccomp filter'() {
         const forbidden = {
@@ -414,7 +414,7 @@ rows('Lifecycle', [
     },
   },
   {
-    row: 'loadDirectory | it cannot be read, or is outside programsDir',
+    row: 'loadDirectory | the folder cannot be read, or is outside programsDir',
     async check(world) {
       const folder = world.folder();
       const loader = world.makeLoader();
@@ -475,7 +475,7 @@ rows('Lifecycle', [
     }),
   },
   {
-    row: 'attachToInterface, attachXdp, attachTc | operstate is not up',
+    row: 'attachToInterface, attachXdp, attachTc | the interface is up, but its operstate is not',
     async check(world) {
       world.netns.upLoopback();
       // The end without a peer that is up has no carrier.
@@ -493,7 +493,7 @@ rows('Lifecycle', [
     },
   },
   {
-    row: 'attachToInterface, attachXdp, attachTc | attached on that hook already',
+    row: 'attachToInterface, attachXdp, attachTc | already attached to that hook',
     check: each(HOOKS, async (world, hook) => {
       const { handle, id } = await load(world.loader, objectFor(hook));
       const first = await on(world, hook, handle);
@@ -506,7 +506,7 @@ rows('Lifecycle', [
     }),
   },
   {
-    row: 'attachToInterface, attachXdp, attachTc | attached once, but closed by the caller since',
+    row: 'attachToInterface, attachXdp, attachTc | attached before, but closed by the caller since',
     check: each(HOOKS, async (world, hook) => {
       const { handle, id } = await load(world.loader, objectFor(hook));
       const first = await on(world, hook, handle);
@@ -518,7 +518,7 @@ rows('Lifecycle', [
     }),
   },
   {
-    row: 'attachToInterface, attachXdp, attachTc | XDP: somebody else is there',
+    row: 'attachToInterface, attachXdp, attachTc | XDP: another program is attached',
     check: {
       async 'another program of this loader'(world) {
         const holder = await load(world.loader, PASS);
@@ -570,7 +570,7 @@ rows('Lifecycle', [
     },
   },
   {
-    row: 'attachToInterface, attachXdp, attachTc | XDP: replace names who is there',
+    row: 'attachToInterface, attachXdp, attachTc | XDP: replace names the attached program',
     check: {
       async 'a netlink attachment'(world) {
         const theirs = world.foreignXdp();
@@ -601,7 +601,7 @@ rows('Lifecycle', [
     },
   },
   {
-    row: 'attachToInterface, attachXdp, attachTc | TC: the priority and handle that were named are taken',
+    row: 'attachToInterface, attachXdp, attachTc | TC: the given priority and handle are taken',
     async check(world) {
       addForeignFilters(world.netns, world.iface, 'ingress');
       const theirs = world.filters();
@@ -630,7 +630,7 @@ rows('Lifecycle', [
     },
   },
   {
-    row: 'detachFromInterface | nothing of this loader is there',
+    row: 'detachFromInterface | this loader has nothing attached there',
     check: each(HOOKS, async (world, hook) => {
       const theirs = hook === 'XDP' ? world.foreignXdp() : {};
       if (hook !== 'XDP') addForeignFilters(world.netns, world.iface, 'ingress');
@@ -642,7 +642,7 @@ rows('Lifecycle', [
     }),
   },
   {
-    row: 'detachFromInterface | another program of this loader is there, not this one',
+    row: 'detachFromInterface | this loader has another program attached there',
     check: each(HOOKS, async (world, hook) => {
       const one = await load(world.loader, objectFor(hook));
       const two = await load(world.loader, PASS);
@@ -655,7 +655,7 @@ rows('Lifecycle', [
     }),
   },
   {
-    row: 'detachFromInterface | our place on the hook holds another program now',
+    row: 'detachFromInterface | another program has replaced ours on the hook',
     check: {
       async 'XDP by netlink'(world) {
         const { handle, id } = await load(world.loader);
@@ -699,7 +699,7 @@ rows('Lifecycle', [
     },
   },
   {
-    row: 'detachFromInterface | it was detached already, from outside',
+    row: 'detachFromInterface | it was already detached from outside',
     check: {
       ...each(HOOKS, async (world, hook) => {
         const { handle, id } = await load(world.loader, objectFor(hook));
@@ -801,7 +801,7 @@ rows('Lifecycle', [
     },
   },
   {
-    row: 'unloadProgram | somebody holds the program',
+    row: 'unloadProgram | the program is still in use elsewhere',
     check: {
       async 'a pin'(world) {
         const { handle, id } = await load(world.loader);
@@ -829,7 +829,7 @@ rows('Lifecycle', [
     },
   },
   {
-    row: 'unloadProgram | the kernel tells no ids (no CAP_SYS_ADMIN)',
+    row: 'unloadProgram | the kernel does not tell ids (no CAP_SYS_ADMIN)',
     async check() {
       const body = `const loader = new ebpf.EbpfLoader(); const warnings = [];
         loader.on('warning', (text) => warnings.push(text));

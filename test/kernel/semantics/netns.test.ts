@@ -147,7 +147,7 @@ rows('Network namespaces', [
     },
   },
   {
-    row: 'any with netns | it does not exist, or is no namespace',
+    row: 'any with netns | the path does not exist, or is not a network namespace',
     async check(world) {
       const { loader } = world;
       const handle = await loader.loadProgram(COUNTER);
@@ -182,7 +182,7 @@ rows('Network namespaces', [
     },
   },
   {
-    row: 'any with netns | the path means another namespace by now',
+    row: 'any with netns | the path now means another namespace',
     check: {
       ...each(WAYS, (world, way) => {
         const other = twin(world);

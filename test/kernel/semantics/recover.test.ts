@@ -139,7 +139,7 @@ rows('Recovery', [
     ),
   },
   {
-    row: 'attachXdp, attachTc, attach | pin: true, and it was attached without',
+    row: 'attachXdp, attachTc, attach | pin: true, already attached without it',
     check: each(ON_INTERFACE, async (world, name) => {
       const { attach } = KINDS[name];
       const left = await leave(world, name, 'kill -9', {
@@ -152,7 +152,7 @@ rows('Recovery', [
     }),
   },
   {
-    row: 'attachXdp, attachTc, attach | pin: true, and the loader has no pinRoot, or one outside of a BPF file system',
+    row: 'attachXdp, attachTc, attach | pin: true, and the loader has no pinRoot, or it is not in a BPF file system',
     check: each(ON_INTERFACE, async (world, name) => {
       const { object } = KINDS[name];
       const folder = world.folder();
@@ -173,7 +173,7 @@ rows('Recovery', [
     }),
   },
   {
-    row: 'attachXdp, attachTc, attach | pin: true, and somebody else is there',
+    row: 'attachXdp, attachTc, attach | pin: true, and another program is attached',
     async check(world) {
       const theirs = world.foreignXdp();
       const loader = world.makeLoader({ pinRoot: rootOf(world) });
@@ -186,7 +186,7 @@ rows('Recovery', [
     },
   },
   {
-    row: 'attachXdp, attachTc, attach | pin: true, and another process has attached it since',
+    row: 'attachXdp, attachTc, attach | pin: true, and another process has attached the program since',
     check: each(ON_INTERFACE, async (world, name) => {
       const loader = world.makeLoader({ pinRoot: rootOf(world) });
       const handle = await loader.loadProgram(testObject(KINDS[name].object), undefined, { pin: true });
@@ -209,7 +209,7 @@ rows('Recovery', [
     }),
   },
   {
-    row: 'attachXdp, attachTc, attach | pin: true, and another process has unloaded it since',
+    row: 'attachXdp, attachTc, attach | pin: true, and another process has unloaded the program since',
     async check(world) {
       const loader = world.makeLoader({ pinRoot: rootOf(world) });
       const handle = await loader.loadProgram(testObject('pass'), undefined, { pin: true });
@@ -267,7 +267,7 @@ rows('Recovery', [
     }),
   },
   {
-    row: 'attachXdp, attachTc, attach | pin: true, and the pins cannot be made',
+    row: 'attachXdp, attachTc, attach | pin: true, and pinning fails',
     check: {
       async 'the kernel pins no program'(world) {
         const root = rootOf(world);
@@ -429,7 +429,7 @@ rows('Recovery', [
     }),
   },
   {
-    row: 'recover | again, or where it was attached',
+    row: 'recover | called again, or in the process that attached',
     check: each(ON_INTERFACE, async (world, name) => {
       const { loader, handle, id, attachment } = await pinned(world, name);
       const links = linksOf([id]);
@@ -447,7 +447,7 @@ rows('Recovery', [
     }),
   },
   {
-    row: 'recover | another program is in our place by now',
+    row: 'recover | another program has replaced ours',
     check: each(ON_INTERFACE, async (world, name) => {
       const { left, theirs } = await replaced(world, name);
       const before = theirs();
@@ -476,7 +476,7 @@ rows('Recovery', [
     }),
   },
   {
-    row: 'recover | a program of the same name and tag is attached, and not pinned',
+    row: 'recover | an attached program with the same name and tag is not pinned',
     check: each(['XDP by netlink', 'clsact'], async (world, name) => {
       const { object, attach } = KINDS[name];
       const second = world.netns.addVeth().b;
@@ -525,7 +525,7 @@ rows('Recovery', [
     ),
   },
   {
-    row: 'recover | what is under pinRoot is not what was put there',
+    row: 'recover | the contents of pinRoot were changed',
     check: {
       async 'another program has the name'(world) {
         const left = await leave(world, 'XDP', 'kill -9');
@@ -571,7 +571,7 @@ rows('Recovery', [
     },
   },
   {
-    row: "recover | a hook's record is not what was put there",
+    row: "recover | a hook's record was changed",
     check: {
       async 'a name that we do not give'(world) {
         const left = await leave(world, 'XDP', 'kill -9');
@@ -629,14 +629,14 @@ rows('Recovery', [
     },
   },
   {
-    row: 'recover | there is no pinRoot yet',
+    row: 'recover | pinRoot does not exist yet',
     async check(world) {
       const { attachments } = await recovered(world);
       expect([attachments, world.warnings, tree(rootOf(world))]).toEqual([[], [], []]);
     },
   },
   {
-    row: 'recover | the program is attached to several hooks, and to two namespaces',
+    row: 'recover | the program is attached to several hooks in two namespaces',
     async check(world) {
       const other = world.hold(
         new (world.netns.constructor as typeof import('../../helpers/netns.ts').Netns)(),
@@ -687,7 +687,7 @@ rows('Recovery', [
     }),
   },
   {
-    row: 'detachFromInterface, unloadProgram | recover() found another program in our place',
+    row: 'detachFromInterface, unloadProgram | recover() found that another program had replaced ours',
     check: each(ON_INTERFACE, async (world, name) => {
       const { left, other, theirs } = await replaced(world, name);
       const before = theirs();
@@ -710,7 +710,7 @@ rows('Recovery', [
     }),
   },
   {
-    row: 'detachFromInterface, unloadProgram | recover() found nothing in our place',
+    row: 'detachFromInterface, unloadProgram | recover() found nothing attached',
     check: each(['TCX', 'clsact'], async (world, name) => {
       const left = await leave(world, name, 'kill -9');
       const { ifindex } = world.veth.b;

@@ -234,7 +234,7 @@ rows('TC', [
     },
   },
   {
-    row: 'detach | the place holds another program now',
+    row: 'detach | another program has replaced ours',
     check: {
       async clsact(world) {
         const counter = world.program('tc_count');

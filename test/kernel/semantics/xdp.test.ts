@@ -128,7 +128,7 @@ rows('XDP', [
     },
   },
   {
-    row: 'attachXdp, XdpCounter.attach | a mode fails for another reason than itself',
+    row: 'attachXdp, XdpCounter.attach | a mode fails for a reason that is not the mode',
     check: {
       async 'EBUSY: somebody is in this mode'(world) {
         const theirs = world.foreignXdp();
@@ -267,7 +267,7 @@ rows('XDP', [
     },
   },
   {
-    row: "any | the kernel reports another program than ours in the mode's slot",
+    row: "any | the kernel reports another program in the mode's slot",
     check: each(['link', 'netlink'], async (world, via) => {
       const prefix = world.addonWith(
         'xdpQuery: (...at) => ({ ...addon.xdpQuery(...at), drv: 4242, skb: 4242, hw: 0 })',
