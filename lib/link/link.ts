@@ -157,8 +157,7 @@ export class BpfLink implements Disposable {
    * only if that program is attached now.
    *
    * @throws EbpfAttachError if another program is attached, which stays: EPERM from a link, EEXIST or
-   * `ERR_EBPF_REPLACED`
-   *   with the `holder` from netlink; ENOENT from a socket without a program
+   *   `ERR_EBPF_REPLACED` with the `holder` from netlink; ENOENT from a socket without a program
    */
   update(program: ProgramRef, options: { expect?: ProgramRef } = {}): void {
     this.#call('update', () => {

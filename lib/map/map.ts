@@ -95,7 +95,7 @@ export class BpfMap implements Disposable {
    * holds it.
    *
    * @throws TypeError, RangeError if libbpf does not know the type, or the kernel cannot store a name or
-   * number
+   *   number
    * @throws EbpfMapError if the kernel refuses
    * @throws EbpfPermissionError without CAP_BPF
    * @example
@@ -188,7 +188,7 @@ export class BpfMap implements Disposable {
    * that it may be present.
    *
    * @throws RangeError if `out` is shorter than `slotSize` or `key` is not `keySize` bytes long, before any
-   * system call
+   *   system call
    * @example
    * const out = new Uint8Array(map.slotSize);
    * if (map.getInto(0, out)) console.log(new DataView(out.buffer).getBigUint64(0, true));
@@ -211,7 +211,7 @@ export class BpfMap implements Disposable {
    * program. Use an empty key for a queue, a stack or a bloom filter.
    *
    * @param flags 0; 1 (BPF_NOEXIST) if the key must be absent; 2 (BPF_EXIST) if it must be present
-   * (linux/bpf.h)
+   *   (linux/bpf.h)
    * @throws EbpfMapError EEXIST or ENOENT, depending on `flags`; E2BIG if the map is full
    */
   set(key: Key, value: Bytes | BpfMap | ProgramRef, flags = 0): void {
@@ -419,7 +419,7 @@ export class BpfMap implements Disposable {
    * close(), detach() or the normal exit of the process.
    *
    * @throws EbpfAttachError `ERR_EBPF_MAP_TYPE`; EEXIST if the name is taken; EBUSY if it is registered
-   * already
+   *   already
    * @throws EbpfPermissionError naming the capabilities that the process lacks
    */
   attach(): BpfLink {

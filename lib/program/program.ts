@@ -262,8 +262,7 @@ export class BpfProgram implements Disposable {
    * functions are renamed between versions: the link's `target` is that name.
    *
    * @throws EbpfAttachError `ERR_EBPF_NO_FUNCTION` with near names; EINVAL if the kernel does not allow
-   * probes on the
-   *   function; EILSEQ if `offset` is not at the start of an instruction
+   *   probes on the function; EILSEQ if `offset` is not at the start of an instruction
    * @throws EbpfNotSupportedError `kprobes` if the kernel has none
    * @example
    * using link = program.attachKprobe(['do_unlinkat', 'filename_unlinkat'], { ret: true });
@@ -300,8 +299,7 @@ export class BpfProgram implements Disposable {
    * Attaches to a function of a program or shared library, or to an offset in its file.
    *
    * @throws EbpfAttachError ENOENT if there is no such file, `ERR_EBPF_NOT_ELF`, `ERR_EBPF_NO_SYMBOL` with
-   * near names,
-   *   `ERR_EBPF_AMBIGUOUS` with the offsets if several functions have the name
+   *   near names, `ERR_EBPF_AMBIGUOUS` with the offsets if several functions have the name
    * @example
    * using link = program.attachUprobe({ binary: 'libc.so.6', symbol: 'malloc', pid: 1234 });
    */
@@ -313,8 +311,7 @@ export class BpfProgram implements Disposable {
    * Attaches a `SEC("usdt")` program to a probe in the source code of a program (sys/sdt.h).
    *
    * @throws EbpfAttachError `ERR_EBPF_NO_USDT` with near names; ENOENT, `ERR_EBPF_NOT_ELF`;
-   * `ERR_EBPF_NO_OBJECT` for a
-   *   program that was opened by pin or id
+   *   `ERR_EBPF_NO_OBJECT` for a program that was opened by pin or id
    * @example
    * using link = program.attachUsdt({ binary: '/usr/bin/postgres', provider: 'postgresql', name: 'query__start' });
    */
@@ -328,8 +325,7 @@ export class BpfProgram implements Disposable {
    *
    * @throws EbpfNotSupportedError `hardware counters` if the machine has none for `cycles` or `instructions`
    * @throws EbpfAttachError ESRCH if there is no such process; EINVAL above
-   * kernel.perf_event_max_sample_rate; ENODEV if
-   *   the CPU is not online
+   *   kernel.perf_event_max_sample_rate; ENODEV if the CPU is not online
    * @example
    * using link = program.attachPerfEvent({ event: 'cpu-clock', frequency: 99 });
    */
@@ -342,7 +338,7 @@ export class BpfProgram implements Disposable {
    * its path or by a descriptor, which can be closed afterwards.
    *
    * @throws EbpfAttachError ENOENT; EINVAL if it is not a network namespace; EEXIST if it has a flow
-   * dissector
+   *   dissector
    */
   attachNetns(netns: string | number): BpfLink {
     return this.#own(attachNetns(this, netns));
@@ -379,7 +375,7 @@ export class BpfProgram implements Disposable {
    * 5.8. attach() returns only the link, which can be pinned: each read of the pin runs the program.
    *
    * @throws EbpfAttachError if the program iterates over a map's elements and `map` is missing or does not
-   * fit
+   *   fit
    * @example
    * for await (const bytes of program.openIterator()) process.stdout.write(bytes);
    */
@@ -396,8 +392,7 @@ export class BpfProgram implements Disposable {
    * the programs that are there. Kernel 5.7.
    *
    * @throws EbpfAttachError `ERR_EBPF_NO_CGROUP` if the path is not a cgroup v2 directory,
-   * `ERR_EBPF_PROGRAM_TYPE`;
-   *   `ERR_EBPF_NO_TARGET` if neither SEC() nor `attachType` names the attach type
+   *   `ERR_EBPF_PROGRAM_TYPE`; `ERR_EBPF_NO_TARGET` if neither SEC() nor `attachType` names the attach type
    * @throws EbpfPermissionError without CAP_NET_ADMIN
    * @example
    * using link = object.program('count_egress').attachCgroup('/sys/fs/cgroup/system.slice');
@@ -472,8 +467,8 @@ export class BpfProgram implements Disposable {
    * Attaches an XDP program to an interface, in one mode, with one attempt.
    *
    * @throws EbpfAttachError `ERR_EBPF_NO_INTERFACE`, `ERR_EBPF_INTERFACE_DOWN`; `EBUSY` or `EEXIST` with the
-   * `holder`
-   *   if another program is attached; `EOPNOTSUPP` or `EINVAL` if the driver does not support the mode
+   *   `holder` if another program is attached; `EOPNOTSUPP` or `EINVAL` if the driver does not support the
+   *   mode
    * @throws EbpfPermissionError without CAP_NET_ADMIN
    */
   attachXdp(options: NetTarget & XdpOptions): XdpLink {
@@ -488,9 +483,8 @@ export class BpfProgram implements Disposable {
    * are there.
    *
    * @throws EbpfAttachError `ERR_EBPF_NO_INTERFACE`, `ERR_EBPF_INTERFACE_DOWN`, `ERR_EBPF_PROGRAM_TYPE`;
-   * `EEXIST` with
-   *   the `holder` if the priority and handle are taken, or TCX has this program there already; `ENOENT` if `order` names
-   *   a program or link that is not there
+   *   `EEXIST` with the `holder` if the priority and handle are taken, or TCX has this program there already;
+   *   `ENOENT` if `order` names a program or link that is not there
    * @throws EbpfNotSupportedError for `via: 'tcx'` or an `order` before kernel 6.6
    * @throws EbpfPermissionError without CAP_NET_ADMIN
    * @example
