@@ -279,7 +279,7 @@ function freePriority(filters: readonly NativeTcFilter[]): number | undefined {
 function requireEgress({ what, entry }: TcRequest, qdisc: string): void {
   if (qdisc !== 'ingress') return;
   throw new EbpfAttachError(
-    `${what}: the interface has an ingress qdisc in place of clsact, which has no egress`,
+    `${what}: the interface has an ingress qdisc instead of clsact, and an ingress qdisc has no egress`,
     {
       code: 'EEXIST',
       target: entry.name,
