@@ -56,9 +56,12 @@ export function markdown(rows) {
     worst(row.budgets) ?? '',
   ]);
   return [
-    table(['case', 'who', 'via', 'median (min–max)', 'garbage, bytes', 'rounds', 'budget'], measured),
+    table(
+      ['case', 'implementation', 'via', 'median (min–max)', 'garbage, bytes', 'rounds', 'budget'],
+      measured,
+    ),
     ...shares(rows),
-    table(['what', 'budget', 'rows', ''], summary(rows)),
+    table(['figure', 'budget', 'rows', 'result'], summary(rows)),
   ].join('\n\n');
 }
 
@@ -67,7 +70,7 @@ function shares(rows) {
   const programs = rows.filter((row) => row.percentOfCpu);
   if (programs.length === 0) return [];
   const rates = Object.keys(programs[0].percentOfCpu);
-  const heads = rates.map((rate) => `${Number(rate).toLocaleString('en')} events a second`);
+  const heads = rates.map((rate) => `${Number(rate).toLocaleString('en')} events per second`);
   const lines = programs.map(({ case: name, impl, via, percentOfCpu }) => [
     impl,
     via,

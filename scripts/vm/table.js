@@ -16,11 +16,18 @@ const ROWS = [
   { label: 'pinned links', file: 'attach/attach', name: /pinned tracepoint link|pinned it stays/ },
   { label: 'pinned maps and programs', file: 'handle/pin', name: /^a map and a program are pinned/ },
   { label: 'CO-RE relocations, kconfig', file: 'object/load-options', name: /^kconfig and BTF/ },
-  { label: 'batched lookup', file: 'kernel/probe', name: /has what kernels of its age have/ },
-  { label: 'giving up root', file: 'kernel/drop-privileges', name: /./ },
+  { label: 'batch lookup', file: 'kernel/probe', name: /has what kernels of its age have/ },
+  { label: 'dropping root privileges', file: 'kernel/drop-privileges', name: /./ },
 ];
 
-const LABELS = { tcx: 'TC by TCX', snapshot: 'reader path "snapshot"', kprobes: 'kprobes, ksyscall' };
+const LABELS = {
+  kprobes: 'kprobes, ksyscall',
+  'links of events': 'perf event links',
+  'samples of later threads': 'samples of new threads',
+  snapshot: 'readers via snapshot',
+  tcx: 'TC by TCX',
+  'test runs that refuse short frames': 'test runs reject short frames',
+};
 
 /** One cell: of tests that were skipped, what their names say. */
 export function cell(tests) {
