@@ -1,12 +1,6 @@
 import type { NativeIterator, NativeLink } from '../addon/binding.ts';
 import type { Bytes } from '../core/bytes.ts';
-import {
-  describeFailure,
-  EbpfAttachError,
-  EbpfError,
-  EbpfNotSupportedError,
-  EbpfStateError,
-} from '../core/errors.ts';
+import { describeFailure, EbpfAttachError, EbpfError, EbpfNotSupportedError } from '../core/errors.ts';
 import { kernelBefore } from '../kernel/release.ts';
 import type { BpfLink } from '../link/link.ts';
 import type { ProgramRef } from '../link/program-ref.ts';
@@ -165,8 +159,6 @@ export function openIterator(link: BpfLink, native: NativeLink, program: string)
   } catch (error) {
     link.close();
     const { words, options } = describeFailure(error, what);
-    if (options.code === 'ERR_EBPF_CLOSED')
-      throw new EbpfStateError(`${what} is closed`, { state: 'closed' });
     throw new EbpfError(`open ${what}: ${words}`, options);
   }
 }
