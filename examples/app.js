@@ -1,4 +1,4 @@
-// An application that starts with or without eBPF. /health says which, and why; /metrics has what there is.
+// An application that starts with or without eBPF. /health says whether eBPF is on, and why not; /metrics has the available metrics.
 import http from 'node:http';
 import { tryCreateLoader } from 'node-ebpf';
 import { EbpfMetrics, healthHandler, metricsHandler } from 'node-ebpf/metrics';

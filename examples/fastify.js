@@ -5,7 +5,7 @@ import { EbpfMetrics, healthHandler, metricsHandler } from 'node-ebpf/metrics';
 
 const metrics = new EbpfMetrics(await tryCreateLoader());
 const fastify = Fastify();
-/** Fastify leaves the answer to the handler. */
+/** Lets the handler write the response instead of Fastify. */
 const by = (handler) => (request, reply) => {
   reply.hijack();
   handler(request.raw, reply.raw);

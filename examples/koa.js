@@ -9,7 +9,7 @@ const app = new Koa();
 app.use((ctx, next) => {
   const handler = handlers[ctx.path];
   if (!handler) return next();
-  ctx.respond = false; // Koa leaves the answer to the handler
+  ctx.respond = false; // the handler writes the response instead of Koa
   handler(ctx.req, ctx.res);
 });
 const server = app.listen(Number(process.env.PORT ?? 8080), '127.0.0.1', () => {
