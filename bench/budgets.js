@@ -1,5 +1,5 @@
-// The budgets, in the words of the project's design. `most` is what a row's figure may be: a ratio to C unless the
-// words say otherwise.
+// The budgets, worded as in the project's design. `most` is the largest figure allowed in a row: a ratio to C
+// unless the words say otherwise.
 
 /**
  * @typedef {object} Budget
@@ -66,13 +66,13 @@ export const BUDGETS = {
 };
 
 /**
- * A figure held against a budget; none where the budget says nothing of the case.
+ * Checks a figure against a budget. Returns an empty array if the budget does not apply to the case.
  *
  * @param {string} name of BUDGETS
  * @param {string} caseName
  * @param {number} figure
- * @param {number} [byC] what C itself gets by the same means, in this run: where that is over the budget, the machine is
- * the reason, and it says `out of reach` (docs/decisions/0009)
+ * @param {number} [byC] C's own figure by the same means in this run. If it is over the budget, the machine
+ * is the cause, and the state is `out of reach` (docs/decisions/0009)
  */
 export function held(name, caseName, figure, byC = 0) {
   const { what, words, most } = BUDGETS[name];
@@ -82,7 +82,7 @@ export function held(name, caseName, figure, byC = 0) {
   return [{ what, words, limit, figure, byC, state }];
 }
 
-/** Of several, what is worth saying. */
+/** Returns the worst state of several budgets. */
 export function worst(budgets) {
   return ['missed', 'out of reach', 'met'].find((state) => budgets.some((budget) => budget.state === state));
 }

@@ -1,4 +1,4 @@
-// One key, read again and again.
+// Repeated reads of one key.
 import { held } from './budgets.js';
 import { filled, inC, reference } from './maps.js';
 import { garbage, inJs, median, ratio, takeTurns } from './measure.js';

@@ -1,4 +1,4 @@
-// The maps that are read, filled, on both sides: the library's handle and the C reference's.
+// Filled maps to read, opened by both sides: by the library and by the C reference.
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { BpfMap } from '../dist/index.js';
@@ -10,9 +10,10 @@ const MMAPABLE = 1 << 10; // BPF_F_MMAPABLE
 const CHUNK = 65_536;
 
 /**
- * A map of which every entry is there, and `close` for all of it.
+ * Makes a map with all entries set. `close` closes both sides.
  *
- * @param {{ type: string, maxEntries: number, words: number, mmapable?: boolean }} shape `words`: 64-bit ones, of a value
+ * @param {{ type: string, maxEntries: number, words: number, mmapable?: boolean }} shape `words`: 64-bit
+ * words in a value
  */
 export function filled({ type, maxEntries, words, mmapable = false }) {
   const map = BpfMap.create({
@@ -27,7 +28,7 @@ export function filled({ type, maxEntries, words, mmapable = false }) {
   const perRow = map.slotSize / 8;
   for (let from = 0; from < maxEntries; from += CHUNK) {
     const count = Math.min(CHUNK, maxEntries - from);
-    // A hash's keys are all over the place; numbers are what counters hold.
+    // Keys are spread over the hash; values are numbers as counters hold them.
     const keys = Uint32Array.from({ length: count }, (_, i) =>
       isArray ? from + i : Math.imul(from + i, 0x9e3779b1) >>> 0,
     );
@@ -41,7 +42,7 @@ export function filled({ type, maxEntries, words, mmapable = false }) {
   return { map, subject, isArray, perCpu: type.startsWith('percpu'), mmapable, words };
 }
 
-/** C's turn: one of the reference's operations. */
+/** C as a contender: one of the reference's operations. */
 export function inC(operation, subject, via = operation) {
   return { impl: 'C', via, run: (loops) => reference[operation](subject, loops) };
 }

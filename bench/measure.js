@@ -1,16 +1,17 @@
-// How everything is measured: contenders take turns, and what counts is the ratio inside one turn.
+// Measuring: contenders take turns, and only the ratio within one turn counts.
 
 const SLICE_NS = 1e6;
 const WARM_UP_NS = 50e6;
-// What is quick takes this long all the same: more rounds, and a disturbance counts for less.
+// Fast cases run at least this long: with more rounds a disturbance has less weight.
 const LEAST_NS = 1.5e9;
-const MOST_ROUNDS = 5; // times what was asked for
+const MOST_ROUNDS = 5; // times the requested number
 
 /**
  * @typedef {object} Contender
- * @property {string} impl who: `node-ebpf`, `C`, `bpf`, …
- * @property {string} via which way
- * @property {(loops: number) => number | Promise<number>} run does it so many times; nanoseconds each
+ * @property {string} impl the implementation: `node-ebpf`, `C`, `bpf`, …
+ * @property {string} via the way it reads
+ * @property {(loops: number) => number | Promise<number>} run runs the operation this many times and returns
+ * nanoseconds per operation
  */
 
 /** @param {readonly number[]} values */
@@ -25,7 +26,8 @@ export function spread(values) {
 }
 
 /**
- * JavaScript as a contender. The loop is made anew for each: one that several functions went through calls them slower.
+ * Makes a contender of a JavaScript function. Each gets its own loop, because V8 calls slower from a loop
+ * shared by several functions.
  *
  * @param {string} impl
  * @param {string} via
@@ -44,7 +46,7 @@ export function inJs(impl, via, work) {
   return { impl, via, run: loop(work), work };
 }
 
-/** How many times makes a slice, after a warm-up, and the nanoseconds of that. @param {Contender} contender */
+/** Warms up, then finds the number of loops for a slice, and its nanoseconds. @param {Contender} contender */
 async function calibrate({ run }) {
   let each = await run(1);
   let loops = 1;
@@ -57,11 +59,11 @@ async function calibrate({ run }) {
 }
 
 /**
- * Lets contenders take turns, in one order and then in the other.
+ * Runs the contenders in turn, alternating between both orders.
  *
  * @param {readonly Contender[]} contenders
  * @param {number} atLeast rounds
- * @returns {Promise<number[][]>} of each contender, the nanoseconds of each round
+ * @returns {Promise<number[][]>} for each contender, the nanoseconds of each round
  */
 export async function takeTurns(contenders, atLeast) {
   const slices = [];
@@ -86,7 +88,7 @@ const collect = globalThis.gc;
 
 function heap() {
   const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external; // `external` has the ArrayBuffers
+  return heapUsed + external; // `external` counts the ArrayBuffers
 }
 
 function grown(work, times) {
@@ -97,11 +99,11 @@ function grown(work, times) {
 }
 
 /**
- * Bytes that one operation leaves to the collector. A run short enough that nothing is collected meanwhile says how many;
- * where that is none, a million operations (or a second of them) say so again.
+ * Returns the bytes that one operation leaves to the garbage collector, from a run so short that nothing is
+ * collected during it. If that gives zero, a run of a million operations (or of a second) confirms it.
  *
  * @param {() => unknown} work
- * @param {number} ns about how long it takes
+ * @param {number} ns the approximate time of one operation
  * @param {boolean} quick
  */
 export function garbage(work, ns, quick) {
@@ -112,6 +114,6 @@ export function garbage(work, ns, quick) {
   if (each / few >= 4) return Math.round(each / few);
   const many = Math.max(few, Math.min(1e6, Math.round((quick ? 1e8 : 3e9) / ns)));
   const long = median(Array.from({ length: 3 }, () => grown(work, many))) - idle;
-  // Less than a word for each operation is no object for each.
+  // Less than a word per operation cannot be an object per operation.
   return long / many < 1 && long < 65_536 ? 0 : Math.max(1, Math.round(long / many));
 }

@@ -1,4 +1,5 @@
-// A hash of a million entries, read whole: its time against C, and what a thousand reads leave in this process.
+// Reads of a whole hash of a million entries: the time against C, and the memory that a thousand reads leave
+// in this process.
 import { held } from './budgets.js';
 import { filled, inC, reference } from './maps.js';
 import { inJs, median, ratio, takeTurns } from './measure.js';

@@ -1,4 +1,4 @@
-// overhead-process.js WORK quick|whole, in a network namespace of its own: bench/overhead.js.
+// overhead-process.js WORK quick|whole: started by bench/overhead.js in a separate network namespace.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
@@ -9,10 +9,12 @@ import { median, ratio } from './measure.js';
 
 const [, , work, extent] = process.argv;
 const ROUNDS = extent === 'quick' ? 3 : 9;
-// Of the program's own time, which is held against a budget: nine give or take a tenth where the work goes between two processes.
+// Rounds for the program's own time, which has a budget: nine rounds vary by a tenth when the work alternates
+// between two processes.
 const STATISTICS_ROUNDS = 3 * ROUNDS;
-// The work of a turn takes two to four times as long, some tens of thousands of events: the first after an attachment cost ten times
-// what later ones do (code and maps are in no cache), and weigh here as they do where a program stays.
+// The work of a turn takes two to four times as long, some tens of thousands of events: the first ones after
+// attaching cost ten times as much as later ones (code and maps are in no cache), and should have no more
+// weight than for a program that stays attached.
 const CALIBRATION_NS = extent === 'quick' ? 2e6 : 250e6;
 process.stdin.on('end', () => process.exit()).resume();
 
@@ -20,7 +22,7 @@ const EMPTY = new URL('../build/test-bpf/empty.bpf.o', import.meta.url);
 
 const ip = (line) => execFileSync('ip', line.split(' '));
 
-/** The work: so many times, and the nanoseconds of each. */
+/** Each runs its work this many times and returns nanoseconds per run. */
 const WORK = {
   packets() {
     ip('link add name bench0 type veth peer name bench1');
@@ -50,7 +52,7 @@ const WORK = {
   },
 };
 
-/** A process of its own, so that its system calls are those of a server. */
+/** A separate process, so that its system calls are those of a server. */
 async function startServer() {
   const server = spawn(
     process.execPath,
@@ -69,7 +71,10 @@ async function startServer() {
 const SYSCALLS = ['sys_enter', 'sys_exit'];
 const NET = ['net_dev_xmit', 'netif_receive_skb', 'kfree_skb', 'tcp_retransmit_skb', 'inet_sock_set_state'];
 
-/** Attaches the program, and those that do nothing in its place; a program that sees nothing of a work is left out of it. */
+/**
+ * Attaches the program, or empty programs in its place. A program that sees none of a kind of work is left
+ * out of it.
+ */
 const PROGRAMS = {
   xdp_counter: {
     sees: ['packets', 'requests'],
@@ -97,7 +102,10 @@ const PROGRAMS = {
   },
 };
 
-/** An event is a packet that comes or goes or is dropped, or a system call: of that, the beginning and the end. */
+/**
+ * Program runs per event. An event is a packet received, sent or dropped, or a system call with its entry and
+ * its exit.
+ */
 const RUNS = { syscall_latency: 2 };
 
 async function attached(promise, viaOf) {
@@ -115,7 +123,7 @@ async function empty(names, attach) {
 
 const programIds = () => BpfProgram.list().map(({ id }) => id);
 
-/** Nanoseconds of a run by the kernel's count, of whatever attach() attaches. */
+/** Returns the nanoseconds per run, as the kernel counts them, of the programs that attach() attaches. */
 async function nsPerRun(attach, run, times) {
   const before = new Set(programIds());
   const attachment = await attach();
@@ -128,7 +136,7 @@ async function nsPerRun(attach, run, times) {
     const later = programs.map((program) => program.stats());
     const grown = (name) => later.reduce((sum, stats, i) => sum + stats[name] - earlier[i][name], 0);
     const runs = grown('runCount');
-    if (runs === 0) throw new Error('the program that is measured did not run');
+    if (runs === 0) throw new Error('the measured program did not run');
     return grown('runTimeNs') / runs;
   } finally {
     for (const program of programs) program.close();
@@ -136,7 +144,7 @@ async function nsPerRun(attach, run, times) {
   }
 }
 
-/** Lets two take turns, in one order and then in the other. */
+/** Runs two in turn, alternating between both orders. */
 async function inTurn(rounds, first, second) {
   const results = [[], []];
   for (let round = 0; round < rounds; round++) {
@@ -146,7 +154,10 @@ async function inTurn(rounds, first, second) {
   return results;
 }
 
-/** Of a run of the program alone, and of the empty ones: the kernel counts half of its own two clocks as the program's. */
+/**
+ * Returns the time of a run of the program alone and of the empty ones. The kernel counts half of its two
+ * clock readings as the program's.
+ */
 async function byStatistics({ attach, attachEmpty }, { via, subject, times }) {
   const statistics = enableStats();
   try {

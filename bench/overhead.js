@@ -1,5 +1,6 @@
-// What the bundled programs cost: each against the same work without it, in turn, and its own time by the kernel's statistics. The
-// work is done in a network namespace of its own, by a process that ends with it.
+// The cost of the bundled programs: the time of some work with and without each program, in turn, and the
+// program's own time in the kernel's statistics. A process in a separate network namespace does the work, and
+// ends with it.
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { held } from './budgets.js';
@@ -10,7 +11,7 @@ const WORK = {
   calls: 'overhead: a read and a write in a loop',
   requests: 'overhead: requests to a Node HTTP server',
 };
-/** Events in a second that a share of a CPU is told of. */
+/** Event rates, per second, for which the share of a CPU is given. */
 const RATES = [10_000, 50_000, 200_000];
 const PROMISED = 50_000;
 
@@ -35,7 +36,7 @@ export const overhead = Object.entries(WORK).map(([work, name]) => ({
         nsPerEvent,
         emptyNsPerEvent,
         percentOfCpu: share,
-        // Less than nothing was no measurement: it keeps no promise.
+        // A negative time is a failed measurement and does not meet the budget.
         budgets: held('overhead', name, nsPerEvent > 0 ? share[PROMISED] : Number.NaN),
       });
       say(rows.at(-1));
@@ -44,16 +45,16 @@ export const overhead = Object.entries(WORK).map(([work, name]) => ({
   },
 }));
 
-/** A line of JSON for each program. */
+/** Yields one object for each program, which the process prints as a line of JSON. */
 async function* measured(work, quick) {
   const child = spawn('unshare', ['--net', process.execPath, PROCESS, work, quick ? 'quick' : 'whole'], {
-    stdio: ['pipe', 'pipe', 'inherit'], // it ends with its standard input, and so with this process
+    stdio: ['pipe', 'pipe', 'inherit'], // it ends when its standard input is closed, and so with this process
   });
   const ended = new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (status) => {
       if (status === 0) resolve();
-      else reject(new Error(`the process of ${WORK[work]} ended with ${status}`));
+      else reject(new Error(`the process of ${WORK[work]} exited with status ${status}`));
     });
   });
   let text = '';

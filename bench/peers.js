@@ -1,4 +1,4 @@
-// Others who read BPF maps. Each that is not there is left out, with a word why.
+// Other readers of BPF maps. A reader that is not installed is left out, with the reason.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,10 +13,11 @@ const BPF = '1.3.0';
 
 /**
  * @typedef {object} Peer
- * @property {(map: import('../dist/index.js').BpfMap, expected: number) => Promise<object | undefined>} reader a contender
+ * @property {(map: import('../dist/index.js').BpfMap, expected: number) => Promise<object | undefined>}
+ * reader a contender
  */
 
-/** A command that ends with this process, also when that is interrupted. */
+/** Runs a command that ends with this process, even if this one is interrupted. */
 async function finish(command, args, options = {}) {
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'], ...options });
   let stderr = '';
@@ -30,7 +31,8 @@ async function finish(command, args, options = {}) {
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, stop);
   try {
     const [status] = await once(child, 'close');
-    if (status !== 0) throw new Error(`${command} ended with ${status}: ${stderr.trim().split('\n').at(-1)}`);
+    if (status !== 0)
+      throw new Error(`${command} exited with status ${status}: ${stderr.trim().split('\n').at(-1)}`);
   } finally {
     for (const signal of ['SIGINT', 'SIGTERM']) process.off(signal, stop);
   }
@@ -48,14 +50,14 @@ async function npmBpf() {
   return createRequire(join(folder, 'package.json'))('bpf');
 }
 
-/** It knows nothing of per-CPU values: told that a value is as long as a slot, it reads them. */
+/** npm bpf does not know per-CPU values; it reads them if its value size is that of a slot. */
 function asBpf(bpf, map) {
   const { fd, keySize, maxEntries } = map;
   return new bpf.RawMap({ fd, type: bpf.MapType.HASH, keySize, valueSize: map.slotSize, maxEntries });
 }
 
 function agree(what, got, expected) {
-  if (got !== expected) throw new Error(`${what} reads a total of ${got}, where C's is ${expected}`);
+  if (got !== expected) throw new Error(`${what} reads a total of ${got}, but C reads ${expected}`);
 }
 
 /** @returns {Peer[]} */
@@ -112,7 +114,7 @@ const bpftool = {
 
 const GO_CODE = '/usr/share/gocode';
 
-/** cilium/ebpf as Debian packages it: its batches are for maps without per-CPU values. */
+/** cilium/ebpf from Debian's package, whose batches do not support per-CPU maps. */
 async function cilium() {
   if (!existsSync(join(GO_CODE, 'src/github.com/cilium/ebpf')))
     throw new Error('install golang-go and golang-github-cilium-ebpf-dev');
@@ -124,10 +126,10 @@ async function cilium() {
   return program;
 }
 
-// The kernel's numbers for them, which BCC knows and the library does not tell.
+// The kernel's numbers of map types, which BCC needs and the library does not expose.
 const TYPES = { hash: 1, array: 2, percpu_hash: 5, percpu_array: 6 };
 
-/** BCC's Python, as Debian packages it: for Debian's own interpreter. */
+/** BCC for Python from Debian's package, which runs in Debian's interpreter. */
 async function bcc() {
   const python = '/usr/bin/python3';
   const script = fileURLToPath(new URL('python/bcc_read.py', import.meta.url));
@@ -141,7 +143,7 @@ async function bcc() {
 }
 
 /**
- * A program that reads when it is told to.
+ * A child process that reads on request.
  *
  * @param {string} impl
  * @param {(map: import('../dist/index.js').BpfMap) => [string, string[]]} command
@@ -150,7 +152,7 @@ async function bcc() {
 function commandPeer(impl, command) {
   return {
     async reader(map, expected) {
-      // It ends with its standard input, and so with this process.
+      // It ends when its standard input is closed, and so with this process.
       const child = spawn(...command(map), { stdio: ['pipe', 'pipe', 'inherit'] });
       const lines = createInterface(child.stdout);
       const next = async () => (await once(lines, 'line'))[0].split(' ');
@@ -170,7 +172,7 @@ function commandPeer(impl, command) {
 }
 
 /**
- * @param {boolean} all also those in other languages
+ * @param {boolean} all also readers in other languages
  * @param {(line: string) => void} warn
  * @returns {Promise<Peer[]>}
  */

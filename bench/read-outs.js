@@ -1,4 +1,5 @@
-// Whole read-outs, all CPUs summed: the library's paths, each against C by the same path and against C's batch.
+// Reads of whole maps, summed over all CPUs: each of the library's ways against C by the same way and against
+// C's batch.
 import { held } from './budgets.js';
 import { filled, inC, prepareSnapshot, reference } from './maps.js';
 import { garbage, inJs, median, ratio, takeTurns } from './measure.js';
@@ -25,10 +26,10 @@ function sum(reader) {
   return total;
 }
 
-/** Who reads nothing, or something else, is not compared. */
+/** Refuses to compare contenders that read nothing or different totals. */
 function agree(what, got, expected) {
   if (got !== expected || expected === 0)
-    throw new Error(`${what} reads a total of ${got}, where C's is ${expected}`);
+    throw new Error(`${what} reads a total of ${got}, but C reads ${expected}`);
 }
 
 async function readOut(name, shape, { quick, rounds, peers, say }) {
@@ -110,7 +111,7 @@ async function readOut(name, shape, { quick, rounds, peers, say }) {
   return rows;
 }
 
-// `byC`: what C gets by the same way, of the other's time.
+// `byC`: C's ratio by the same way, against the same contender.
 function budgetsOf(via, against, name, figure, byC) {
   if (via === 'batch') return held('batch', name, figure);
   if (via === 'mmap' && against.startsWith('mmap')) return held('mmap', name, figure);

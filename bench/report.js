@@ -1,4 +1,5 @@
-// Rows as JSON, as Markdown and as a chart. Documents have ratios only: times are one machine's.
+// Writes rows as JSON, as Markdown and as a chart. Documents have ratios only, because times depend on the
+// machine.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { BUDGETS, worst } from './budgets.js';
@@ -12,13 +13,13 @@ const digits = (value) =>
   value < 0.1 ? value.toFixed(3) : value < 10 ? value.toFixed(2) : Math.round(value).toLocaleString('en');
 const range = ({ median, min, max }) => `${digits(median)} (${digits(min)}–${digits(max)})`;
 
-/** One row for whoever waits. */
+/** Returns the line that is printed when a row is done. */
 export function line({ impl, via, against, ratio, garbageBytes, rounds, budgets }) {
   const said = { missed: 'MISSED', 'out of reach': 'out of reach on this machine' };
   const missed = budgets
     .filter(({ state }) => said[state])
     .map(({ words, figure, byC, state }) => {
-      const own = byC ? `; C by the same means: ${digits(byC)}` : '';
+      const own = byC ? `; C in the same way: ${digits(byC)}` : '';
       return `  ${said[state]}: ${words} (${digits(figure)}${own})`;
     });
   const left = garbageBytes ? `, ${garbageBytes} bytes of garbage` : '';
@@ -65,7 +66,7 @@ export function markdown(rows) {
   ].join('\n\n');
 }
 
-/** Of one CPU, what the programs themselves take. */
+/** Returns the table of each program's own share of one CPU. */
 function shares(rows) {
   const programs = rows.filter((row) => row.percentOfCpu);
   if (programs.length === 0) return [];
@@ -98,7 +99,7 @@ export function writeDocs(rows) {
   const text = readFileSync(DOCUMENT, 'utf8');
   const [from, to] = [text.indexOf(BEGIN), text.indexOf(END)];
   if (from < 0 || to < from)
-    throw new Error('docs/performance.md has lost the lines that its table is between');
+    throw new Error('docs/performance.md does not have the lines that enclose its tables');
   writeFileSync(DOCUMENT, `${text.slice(0, from)}${BEGIN}\n\n${markdown(rows)}\n\n${text.slice(to)}`);
   writeFileSync(CHART, chart(rows));
 }
@@ -106,7 +107,7 @@ export function writeDocs(rows) {
 const COLOURS = { 'node-ebpf': '#2f7ed8', 'npm bpf': '#b0b0b0', bpftool: '#d8d8d8' };
 const escaped = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 
-/** The best of each against C's batch, on a logarithmic scale: C's own line is at 1. */
+/** Draws the best result of each implementation against C's batch on a logarithmic scale, with C at 1. */
 export function chart(rows) {
   const names = [...new Set(rows.filter((row) => /^[a-e]: /.test(row.case)).map((row) => row.case))];
   const bars = names.flatMap((name) =>

@@ -1,12 +1,12 @@
-// npm run bench [-- OPTION... FILTER...]: the library against C and others, in turn: machines are shared and noisy, and the ratio
-// counts. A FILTER is a part of a case's name.
+// npm run bench [-- OPTION... FILTER...]: compares the library with C and others. They take turns, because
+// machines are shared and noisy and only the ratio counts. A FILTER selects the cases whose names contain it.
 //
-//   --quick   few rounds: does it run?       --peers  cilium/ebpf and BCC too, where Debian's packages are
-//   --check   exit 1 when a budget is missed --docs   write the table and the chart into docs/, of all results
-//   --list    names the cases                --out F  the results' file; default bench/results/latest.json, with --quick quick.json
-//   --alone   against C only
+//   --quick   few rounds, to see that it runs --peers  cilium/ebpf and BCC too, if Debian's packages are installed
+//   --check   exit 1 if a budget is missed   --docs   write the tables and the chart of all results to docs/
+//   --list    print the names of the cases   --out F  file for results; default bench/results/latest.json, with --quick quick.json
+//   --alone   compare with C only
 //
-// Cases that are not run keep the rows that the results' file has of them.
+// Cases that are not run keep their rows in the file of results.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -43,9 +43,9 @@ const chosen = cases.filter(
     positionals.length === 0 || positionals.some((part) => name.toLowerCase().includes(part.toLowerCase())),
 );
 if (chosen.length === 0)
-  throw new Error(`no case is like ${positionals.join(', ')}: npm run bench -- --list`);
+  throw new Error(`no case matches ${positionals.join(', ')}: npm run bench -- --list prints the names`);
 if (options.docs && (options.quick || options.alone))
-  throw new Error('--docs is without --quick and --alone');
+  throw new Error('--docs cannot be combined with --quick or --alone');
 
 if (options.list) {
   for (const { name } of chosen) console.log(name);
@@ -68,7 +68,7 @@ if (options.list) {
     const measured = await one.run(context);
     rows = rows.filter(({ case: name }) => name !== one.name && cases.some((other) => other.name === name));
     rows = [...rows, ...measured].toSorted((a, b) => place(a) - place(b));
-    // What was measured stays when the rest is interrupted.
+    // Saved after each case: an interruption keeps the finished ones.
     writeFileSync(out, `${JSON.stringify(results(rows, options.quick), undefined, 2)}\n`);
   }
   const now = rows.filter((row) => chosen.some(({ name }) => name === row.case));

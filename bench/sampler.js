@@ -1,11 +1,11 @@
-// The sampler at 100 µs with this thread busy, in turn with the same loop in C.
+// The sampler at 100 µs while this thread is busy, in turn with the same loop in C.
 import { held } from './budgets.js';
 import { filled, reference } from './maps.js';
 import { median, spread } from './measure.js';
 
 const NAME = 'sampler at 100 µs, JS thread blocked';
 const INTERVAL_US = 100;
-// The last interval may have begun and its sample not be there yet, at both ends.
+// At each end an interval may have begun whose sample is not there yet.
 const ENDS = 2;
 
 function block(seconds) {
@@ -13,7 +13,7 @@ function block(seconds) {
   while (performance.now() < end);
 }
 
-/** One stretch of the library's sampler: what was taken, what was missed, and what neither accounts for. */
+/** Runs the library's sampler once; returns samples, misses, and intervals that neither accounts for. */
 function sampled(reader, seconds) {
   const sampler = reader.sample({
     intervalUs: INTERVAL_US,
@@ -21,7 +21,7 @@ function sampled(reader, seconds) {
   });
   try {
     let last = 0;
-    // What was missed before the last row: the thread goes on while this one looks.
+    // Counts the misses before the last row: the sampler's thread continues during the drain.
     const drain = () => {
       for (let samples = 0; ; ) {
         const missed = sampler.missed;
@@ -64,7 +64,7 @@ export const sampler = {
         theirs.push(sampledInC(subject, seconds));
       }
       const rate = ({ samples, missed }) => missed / (samples + missed);
-      // None missed in C is a share all the same: of one interval.
+      // If C missed none, count one miss, to have a ratio.
       const ratios = ours.map((mine, i) => rate(mine) / Math.max(rate(theirs[i]), 1 / theirs[i].samples));
       const against = spread(ratios);
       const unaccounted = Math.max(...ours.map((mine) => mine.unaccounted));

@@ -1,4 +1,4 @@
-// A scrape of 10,000 series from a map, against prom-client's own serialisation of as many of its counters.
+// A scrape of 10,000 series from a map, against prom-client's own serialisation of as many counters.
 import { Counter, Registry } from 'prom-client';
 import { BpfMap } from '../dist/index.js';
 import { EbpfMetrics } from '../dist/metrics/index.js';

@@ -1,4 +1,4 @@
-// What an application waits for before its first number: whole processes, in turn with a node that does nothing.
+// The time to an application's first number: whole processes, in turn with a node process that does nothing.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { held } from './budgets.js';
@@ -25,7 +25,7 @@ function spawned(script) {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   const spent = Number(process.hrtime.bigint() - start);
-  if (status !== 0) throw new Error(`a process of the start-up case ended with ${status}`);
+  if (status !== 0) throw new Error(`a process of the start-up case exited with status ${status}`);
   return spent;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What bench/ holds the library against: the same reads by libbpf, as a Node-API addon, so that C and Node
-// take turns in one process. Each operation runs its loop here and gives nanoseconds per operation.
+// The reference for bench/: the same reads with libbpf, as a Node-API addon, so that C and Node take turns in
+// one process. Each operation runs its loop here and returns nanoseconds per operation.
 #define _GNU_SOURCE
 #define NAPI_VERSION 8
 #include <bpf/bpf.h>
@@ -33,14 +33,14 @@
 struct subject {
 	int fd;
 	struct bpf_map_info info;
-	unsigned cpus; /* values in a slot */
+	unsigned cpus; /* values per slot */
 	size_t fields; /* 64-bit words of a value */
 	size_t slot;   /* bytes that a lookup writes */
-	__u32 rows;    /* of the last read-out */
+	__u32 rows;    /* read by the last read */
 	unsigned char *keys;
 	__u64 *values;
 	__u64 *sums;
-	__u64 total; /* of all numbers of the last read-out */
+	__u64 total; /* sum of all numbers of the last read */
 
 	const __u64 *memory; /* mapped, or NULL */
 	size_t memory_size;
@@ -49,8 +49,8 @@ struct subject {
 	int program;
 	const __u64 *snapshot;
 	size_t snapshot_size;
-	size_t snapshot_words; /* of a row: the key, then the sums */
-	size_t snapshot_at;    /* where in it the sums begin */
+	size_t snapshot_words; /* per row: the key, then the sums */
+	size_t snapshot_at;    /* where the sums begin in a row */
 
 	pthread_t thread;
 	atomic_int sampling;
@@ -71,7 +71,7 @@ static int is_array(const struct subject *s)
 	return s->info.type == BPF_MAP_TYPE_ARRAY || s->info.type == BPF_MAP_TYPE_PERCPU_ARRAY;
 }
 
-/* One number for each field of each row, summed over CPUs. */
+/* Sums each field of each row over the CPUs. */
 static void add_up(struct subject *s)
 {
 	size_t fields = s->fields, cpus = s->cpus, words = s->slot / 8;
@@ -134,7 +134,7 @@ static int lookup(struct subject *s)
 	return 0;
 }
 
-/* The kernel writes this memory: each number is one load, as in READ_ONCE(). */
+/* The kernel writes this memory, so each number is read by one load, as in READ_ONCE(). */
 static int snapshot(struct subject *s)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts);
@@ -175,13 +175,13 @@ static int mapped_copy(struct subject *s)
 	return 0;
 }
 
-/* One hot key: the first one. */
+/* Looks up one hot key: the first. */
 static int get(struct subject *s)
 {
 	return bpf_map_lookup_elem(s->fd, s->keys, s->values);
 }
 
-/* What it holds; the subject itself goes with its handle. */
+/* Frees the contents; the subject itself is freed with its handle. */
 static void empty(struct subject *s)
 {
 	if (s->memory)
@@ -222,7 +222,7 @@ static size_t pages(size_t bytes)
 	return (bytes + page - 1) / page * page;
 }
 
-/* open(fd): a map, with room for all of its rows. */
+/* open(fd): opens a map, with room for all of its rows. */
 static napi_value open_subject(napi_env env, napi_callback_info info)
 {
 	struct subject *s = calloc(1, sizeof *s);
@@ -266,7 +266,7 @@ static napi_value open_subject(napi_env env, napi_callback_info info)
 	return result;
 }
 
-/* Gives a `const volatile` of the program its value. */
+/* Sets a `const volatile` variable of the program. */
 static int set_constant(struct bpf_object *object, const char *name, const void *value, size_t size)
 {
 	const struct btf *btf = bpf_object__btf(object);
@@ -367,7 +367,7 @@ static napi_value close_subject(napi_env env, napi_callback_info info)
 	return NULL;
 }
 
-/* readAndWrite(loops): a read(2) and a write(2) of a byte each; nanoseconds of the two. */
+/* readAndWrite(loops): read(2) and write(2) of one byte; returns nanoseconds per pair. */
 static napi_value read_and_write(napi_env env, napi_callback_info info)
 {
 	napi_value argument, result;
@@ -398,7 +398,7 @@ struct frame {
 	char payload[22];
 } __attribute__((packed));
 
-/* sendPackets(interface, count): UDP of as many flows as go out at once; nanoseconds of one. */
+/* sendPackets(interface, count): sends UDP in batches, a flow for each packet; returns ns per packet. */
 static napi_value send_packets(napi_env env, napi_callback_info info)
 {
 	struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP)};
@@ -446,7 +446,7 @@ static napi_value send_packets(napi_env env, napi_callback_info info)
 
 		if (now_sent >= 0)
 			sent += (__u32)now_sent;
-		else if (errno == ENOBUFS) /* the receiver is behind */
+		else if (errno == ENOBUFS) /* the receiver is too slow */
 			sched_yield();
 		else
 			error = errno;
@@ -458,7 +458,7 @@ static napi_value send_packets(napi_env env, napi_callback_info info)
 
 typedef int (*operation)(struct subject *);
 
-/* batch(map, loops) and the like: nanoseconds per operation. */
+/* batch(map, loops) and the other operations: return nanoseconds per operation. */
 static napi_value measure(napi_env env, napi_callback_info info)
 {
 	napi_value arguments[2], result;
@@ -484,7 +484,7 @@ static napi_value measure(napi_env env, napi_callback_info info)
 	return result;
 }
 
-/* total(map): of all numbers of the last read-out. */
+/* total(map): returns the sum of all numbers of the last read. */
 static napi_value total(napi_env env, napi_callback_info info)
 {
 	napi_value argument, result;
@@ -520,7 +520,7 @@ static void *sample(void *data)
 	return NULL;
 }
 
-/* startSampling(map, microseconds): by batch, as the library's sampler reads an array. */
+/* startSampling(map, microseconds): reads by batch, like the library's sampler of an array. */
 static napi_value start_sampling(napi_env env, napi_callback_info info)
 {
 	napi_value arguments[2];

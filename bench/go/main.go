@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// cilium/ebpf's turn: main ID reads the map once and prints how and the total; then, for each count on standard input,
-// reads it so many times and prints nanoseconds each.
+// main ID: reads the map once with cilium/ebpf and prints the way and the total. Then, for each count on standard input,
+// reads it that many times and prints nanoseconds per read.
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// total is a value of 64-bit words, added up.
+// total returns the sum of the 64-bit words of a value.
 type total uint64
 
 func (t *total) UnmarshalBinary(data []byte) error {

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""BCC's turn: bcc_read.py ID TYPE KEY_SIZE VALUE_SIZE ENTRIES reads the map once and prints how and the total; then, for each
-count on standard input, reads it so many times and prints nanoseconds each."""
+"""bcc_read.py ID TYPE KEY_SIZE VALUE_SIZE ENTRIES: reads the map once with BCC and prints the way and the total. Then, for each
+count on standard input, reads it that many times and prints nanoseconds per read."""
 import ctypes
 import sys
 import time
@@ -16,12 +16,12 @@ class Key(ctypes.Structure):
 
 
 class Foreign:
-    """A program of somebody else's: BCC asks the program that it has compiled what its maps are."""
+    """Stands in for a program compiled by BCC, which BCC asks for the properties of its maps."""
 
     module = None
 
 
-# The map is not of a program that BCC has compiled; these are its answers about one.
+# BCC did not compile the program of this map, so these functions return the map's properties.
 table.lib.bpf_table_type_id = lambda module, at: kind
 table.lib.bpf_table_flags_id = lambda module, at: 0
 table.lib.bpf_table_max_entries_id = lambda module, at: entries
