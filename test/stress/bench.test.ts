@@ -100,7 +100,7 @@ test('npm run bench -- --quick measures, writes JSON and prints a table', async 
     expect(byC > 0).toBe(words.startsWith('against C batch'));
     expect(state).toBe(figure <= limit ? 'met' : byC > limit ? 'out of reach' : 'missed');
   }
-  expect(stdout).toMatch(/^\| case \| who \| via \|/m);
+  expect(stdout).toMatch(/^\| case \| implementation \| via \|/m);
 });
 
 test('what a program costs is more than what nothing costs in its place', async () => {
