@@ -1,7 +1,7 @@
 // npm run bench [-- OPTION... FILTER...]: compares the library with C and others. They take turns, because
 // machines are shared and noisy and only the ratio counts. A FILTER selects the cases whose names contain it.
 //
-//   --quick   few rounds, to see that it runs --peers  cilium/ebpf and BCC too, if Debian's packages are installed
+//   --quick   few rounds: a trial run        --peers  cilium/ebpf and BCC too, if Debian's packages are installed
 //   --check   exit 1 if a budget is missed   --docs   write the tables and the chart of all results to docs/
 //   --list    print the names of the cases   --out F  file for results; default bench/results/latest.json, with --quick quick.json
 //   --alone   compare with C only

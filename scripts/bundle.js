@@ -1,7 +1,8 @@
-// bundle.js FROM TO: the modules of FROM, which tsc made of lib/, as the JavaScript that ships. TO/dist gets the entry points and the
-// few chunks that they share, since a process that imports the package waits for every file that it reads. TO/build/internals gets,
-// for each other module of lib/, a file that exports it from its chunk: for the tests, which so have the classes of the entry
-// points. Paths in lib/ that begin at import.meta.url are those from dist/, where the chunks are.
+// bundle.js FROM TO: bundles the modules in FROM, which tsc compiled from lib/, into the JavaScript that
+// ships. TO/dist gets the entry points and the few chunks that they share, because a process that imports the
+// package waits for every file that it reads. TO/build/internals gets, for each other module of lib/, a file
+// that exports it from its chunk, so that tests use the same classes as the entry points. Paths in lib/
+// relative to import.meta.url are relative to dist/, where the chunks are.
 import { readdirSync, readFileSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
 import { rolldown } from 'rolldown';
@@ -18,7 +19,7 @@ const modules = readdirSync(from, { recursive: true, encoding: 'utf8' })
 /** @param {string} id */
 const nameOf = (id) => relative(from, id).slice(0, -'.js'.length);
 
-/** What a module imports statically, and itself; by the bundler's graph, from which types are gone. */
+/** Returns a module and its static imports, by the bundler's graph, which has no types. */
 const reached = new Map();
 function reach(module, context) {
   let found = reached.get(module);
@@ -38,11 +39,11 @@ function reach(module, context) {
 }
 
 /**
- * The chunks, each with what none before it has. The command line starts without the library, and reads the rest when a command
- * needs it.
+ * The chunks, each without the modules of earlier ones. The command line starts without the library and loads
+ * the rest when a command needs it.
  */
 const CHUNKS = {
-  'format/units': (_, name) => name === 'format/units', // which browsers get as well
+  'format/units': (_, name) => name === 'format/units', // browsers load it too
   base: (by) => by('index') && by('cli/main'),
   library: (by) => by('index'),
   programs: (by) => by('programs/index'),
@@ -53,7 +54,7 @@ const CHUNKS = {
   serve: (_, name) => name.startsWith('serve/'),
 };
 
-/** The chunk of a module; undefined for the command's entry, and for a module of types. */
+/** Returns the chunk of a module; undefined for the command line's entry, and for a module of types. */
 function chunkOf(id, context) {
   const name = nameOf(id);
   const { importers, dynamicImporters } = context.getModuleInfo(id);
@@ -94,9 +95,9 @@ await bundle.write({
   dir: to,
   format: 'esm',
   sourcemap: true,
-  // TO is a folder of the tree, and dist/ will be beside lib/.
+  // TO is a folder of the tree, but dist/ will be beside lib/.
   sourcemapPathTransform: (source) => source.replace('../', ''),
-  // Stack traces and the inspector see the names of lib/.
+  // Stack traces and the inspector show the names of lib/.
   minifyInternalExports: false,
   comments: false,
   entryFileNames: ({ name }) =>

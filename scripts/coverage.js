@@ -1,6 +1,6 @@
-// coverage.js FOLDER LEAST: coverage of lib/ by everything that runs of tests start: vitest's own processes, the CLI, child processes
-// and worker threads. Node writes down what V8 counted, per file of dist/, into FOLDER (NODE_V8_COVERAGE), and the source maps lead
-// from there to lib/. LEAST is the least percentage of lines and of branches.
+// coverage.js FOLDER LEAST: reports the coverage of lib/ by all processes of a test run: vitest's own, the CLI, child processes and worker
+// threads. Node writes V8's counts for each file of dist/ to FOLDER (NODE_V8_COVERAGE), and source maps lead
+// from there to lib/. LEAST is the minimum percentage of lines and of branches.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -15,7 +15,7 @@ const dist = `${root}dist/`;
 const raw = process.argv[2];
 const least = Number(process.argv[3]);
 
-/** All processes' counts, of dist/ alone: a file names every module of its process. */
+/** Merges the counts of all processes, for dist/ only: a file names every module of its process. */
 function collect() {
   let merged = { result: [] };
   const prefix = pathToFileURL(dist).href;
@@ -24,7 +24,7 @@ function collect() {
     try {
       read = JSON.parse(readFileSync(join(raw, file), 'utf8'));
     } catch {
-      continue; // its process was killed while it wrote
+      continue; // the process was killed while it wrote this file
     }
     merged = mergeProcessCovs([merged, { result: read.result.filter(({ url }) => url.startsWith(prefix)) }]);
   }
@@ -34,7 +34,7 @@ function collect() {
 async function remap(counted) {
   const map = coverage.createCoverageMap();
   for (const name of readdirSync(dist, { recursive: true, encoding: 'utf8' })) {
-    // What has no map was not compiled from lib/: the page's copy of uPlot.
+    // A file without a map was not compiled from lib/: the page's copy of uPlot.
     if (!name.endsWith('.js') || !existsSync(`${dist}${name}.map`)) continue;
     const url = pathToFileURL(dist + name).href;
     const code = readFileSync(dist + name, 'utf8');
@@ -45,7 +45,7 @@ async function remap(counted) {
         code,
         ast: await parseAstAsync(code),
         sourceMap,
-        // A file that nothing imported counts too.
+        // Files that were never imported count too.
         coverage: counted.result.find((script) => script.url === url) ?? { url, functions: [] },
       }),
     );
@@ -71,7 +71,7 @@ function report(map) {
   return [table.toString(), total];
 }
 
-/** 1, 2, 3, 7 as 1-3, 7: the first few. */
+/** Writes the first few numbers as ranges: 1, 2, 3, 7 as 1-3, 7. */
 function ranges(numbers) {
   const words = numbers
     .filter((line) => !numbers.includes(line - 1))

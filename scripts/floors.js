@@ -1,11 +1,15 @@
-// The floors of lib/ and native/, and the rooms on each: docs/architecture.md draws them. `npm run lint` runs this file. It fails if
-// a file is in no room, if an #include of native/ runs up or in a circle, or if biome.floors.json is out of date. That file has the
-// import rules of lib/, which Biome checks; `npm run format` writes it.
+// The floors of lib/ and native/, and the rooms on each: docs/architecture.md draws them. `npm run lint` runs
+// this file. It fails if a file is in no room, if an #include of native/ runs up or in a circle, or if
+// biome.floors.json is out of date. That file has the import rules of lib/, which Biome checks;
+// `npm run format` writes it.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** From the ground up. A room imports the rooms of lower floors and its own files: no other room of its floor, and none above. */
+/**
+ * From the ground up. A room imports the rooms of lower floors and its own files: no other room of its floor,
+ * and none above.
+ */
 export const FLOORS = {
   lib: [
     ['core', 'format'],
@@ -29,7 +33,10 @@ export const FLOORS = {
 const CALLS_THE_ADDON = 'kernel btf handle object-file link map attach program object loader'.split(' ');
 /** The commands' rooms: each imports cli/terminal/ and its own files, and no other command's. */
 const SHARED_BY_COMMANDS = 'terminal';
-/** Files that are in no room, and may import every room but the highest floor: what the package exports, and what builds the addon. */
+/**
+ * Files that are in no room, and may import every room but the highest floor: what the package exports, and
+ * what builds the addon.
+ */
 const AT_THE_TOP = { lib: ['index.ts'], native: ['module.cc', 'exports.map'] };
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -53,7 +60,8 @@ export function importRules(commands) {
   const others = (command) => commands.filter((one) => one !== command && one !== SHARED_BY_COMMANDS);
   return [
     ...rooms('lib').map((room) => rule([`lib/${room}/**`], patterns[room])),
-    // For a file that several rules include, Biome applies the last one: it repeats what holds in all of lib/cli/.
+    // For a file that several rules include, Biome applies the last one: it repeats what holds in all of
+    // lib/cli/.
     ...commands.map((command) =>
       rule(
         [`lib/cli/${command}/**`],

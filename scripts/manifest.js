@@ -1,6 +1,6 @@
-// manifest.js '{"libbpf": VERSION, "clang": VERSION, "zig": VERSION, "glibc": VERSION}': what the binaries of prebuilds/ are, in
-// manifest.json, and what is in them and in dist/, in sbom.cdx.json (CycloneDX 1.5). Nothing in either tells the time: the same
-// binaries give the same files.
+// manifest.js '{"libbpf": VERSION, "clang": VERSION, "zig": VERSION, "glibc": VERSION}': writes
+// manifest.json, which describes the binaries of prebuilds/, and sbom.cdx.json (CycloneDX 1.5), which lists
+// the components in them and in dist/. Neither contains a time, so the same binaries give the same files.
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 
@@ -30,7 +30,7 @@ const madeWith = {
 };
 write('manifest.json', { version: own.version, napi: 8, madeWith, files });
 
-/** What a component is linked or copied into. */
+/** A component, with the files that it is linked or copied into. */
 const into = (what) => [{ name: 'node-ebpf:in', value: what }];
 const license = (expression) => [{ expression }];
 const npm = ({ name, version }) => ({ 'bom-ref': `pkg:npm/${name}@${version}`, name, version });

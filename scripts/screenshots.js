@@ -1,5 +1,6 @@
-// Makes docs/page-light.png and docs/page-dark.png: `serve` on a veth pair between two namespaces of its own, with traffic of its
-// own, in Chromium. Takes root and what scripts/setup --test installs, and some two minutes.
+// Makes docs/page-light.png and docs/page-dark.png: runs `serve` on a veth pair between two new namespaces
+// with generated traffic, and opens its page in Chromium. Needs root and the packages of scripts/setup
+// --test. Takes some two minutes.
 import { execFileSync, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
@@ -17,17 +18,17 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const self = fileURLToPath(import.meta.url);
 const chosen = process.argv[2];
 
-/** The side that is looked at: pages and an echo. */
+/** The observed side: a web server and a UDP echo. */
 function web() {
   http.createServer((_, response) => response.end('x'.repeat(3000))).listen(80, WEB);
   const echo = createSocket('udp4').bind(DATAGRAMS, WEB);
   echo.on('message', (data, { port }) => echo.send(data, port, CLIENTS));
-  // Nobody listens there: the answers are ICMP.
+  // Nothing listens there: the answers are ICMP.
   const unheard = createSocket('udp4').on('error', () => {});
   setInterval(() => unheard.send('x', 9, CLIENTS, () => {}), 40);
 }
 
-/** The side that asks: waves of requests and of datagrams. */
+/** The client side: waves of requests and datagrams. */
 async function clients() {
   const socket = createSocket('udp4').bind(0, CLIENTS);
   for (let turn = 0; ; turn++) {

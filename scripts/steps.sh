@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Sourced by the other scripts: the tree's folders, plain error sentences, and steps that run only when their inputs changed.
+# Sourced by the other scripts: the tree's folders, error messages, and steps that run only if their inputs changed.
 set -euo pipefail
 umask 022
-# One order of file names and one language of messages, whatever the user's locale: hashes are made from both.
+# Fix the order of file names and the language of messages, as hashes are made from both.
 export LC_ALL=C
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -22,7 +22,7 @@ jobs() {
 	nproc 2>/dev/null || echo 2
 }
 
-# One hash over names, modes and contents of files and folders (those that exist), and over the extra words in $salt.
+# Prints one hash over names and contents of the given files and folders (those that exist), and over the extra words in $salt.
 hash_of() {
 	local path files=()
 	for path in "$@"; do
@@ -36,7 +36,7 @@ hash_of() {
 	} | sha256sum | cut -c 1-64
 }
 
-# Runs are serialised over the tree: two set-ups at once would write the same files. The lock goes with the process.
+# Serialises runs in one tree: two setups at once would write the same files. The lock ends with the process.
 lock_tree() {
 	mkdir -p "$cache"
 	if [[ -z ${NODE_EBPF_TREE_LOCKED-} ]] && have flock; then
@@ -46,7 +46,7 @@ lock_tree() {
 	fi
 }
 
-# announce LABEL COMMAND...: runs the command with its output in a log; one line when it went well, the whole log when not.
+# announce LABEL COMMAND...: runs the command with its output in a log. Prints one line on success, and the whole log on failure.
 announce() {
 	local label=$1 log start
 	shift
@@ -72,7 +72,7 @@ stamp() {
 	printf '%s' "$2" >"$cache/stamps/$1"
 }
 
-# step NAME LABEL HASH OUTPUT COMMAND...: skipped while the hash of its inputs is the one that made the output last time.
+# step NAME LABEL HASH OUTPUT COMMAND...: skipped if HASH, of the inputs, is the one that the output was last made from.
 step() {
 	local name=$1 label=$2 hash=$3 output=$4
 	shift 4
@@ -86,12 +86,12 @@ step() {
 }
 
 mirrors() {
-	# shellcheck disable=SC2016 # apt's own variable
+	# shellcheck disable=SC2016 # apt's variable
 	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | awk '!seen[$0]++'
 }
 
-# fetch PATH SHA256 FILE REMEDY: a file of Debian's pool, from the first of apt's own mirrors that has it. No host is named here:
-# a machine behind a mirror of its own has told apt. The checksum decides, whatever the mirror.
+# fetch PATH SHA256 FILE REMEDY: downloads a file of Debian's pool from the first of apt's configured mirrors that has it. No host is named
+# here. The checksum is checked, whatever the mirror.
 fetch() {
 	local path=$1 sha256=$2 file=$3 remedy=$4 mirror tried=''
 	[[ -x /usr/lib/apt/apt-helper ]] || die "${path##*/} comes with apt, which is not on this machine: install apt, $remedy"
@@ -104,8 +104,8 @@ fetch() {
 	die "${path##*/} did not come from apt's mirrors (tried:${tried:- none}): check the network, $remedy"
 }
 
-# from_npm PACKAGE@VERSION INTEGRITY FOLDER: what npm would install, unpacked and held against npm's own kind of checksum. No script
-# of it runs.
+# from_npm PACKAGE@VERSION INTEGRITY FOLDER: downloads and unpacks a package as npm would, and checks npm's checksum. Runs none of its
+# scripts.
 from_npm() {
 	local package=$1 integrity=$2 folder=$3 file have
 	mkdir -p "$folder.packed" "$folder"
@@ -117,7 +117,7 @@ from_npm() {
 	rm -r "$folder.packed"
 }
 
-# Any clang from 11 compiles the BPF programs. Debian 12's comes first, so that the objects are the same wherever it is.
+# Any clang from 11 compiles the BPF programs. Debian 12's is preferred, so that the objects are the same on each machine that has it.
 find_clang() {
 	local name version
 	for name in ${CLANG-} clang-14 clang clang-{22,21,20,19,18,17,16,15,13,12,11}; do
@@ -131,7 +131,7 @@ find_clang() {
 	return 1
 }
 
-# The LLVM tool that belongs to a clang: llvm-strip-14 beside clang-14.
+# Prints the LLVM tool that belongs to a clang: llvm-strip-14 for clang-14.
 llvm_tool() {
 	local suffix=${2#"${2%%-[0-9]*}"}
 	if have "$1$suffix"; then
@@ -143,8 +143,8 @@ llvm_tool() {
 	fi
 }
 
-# node_headers EXECUTABLE: the folder over include/node/ that node-gyp compiles against. Nothing is downloaded: the headers must be
-# on the machine, where Node's own distributions have them.
+# node_headers EXECUTABLE: prints the folder above include/node/ that node-gyp compiles against. Nothing is downloaded: the headers must be
+# installed, as they are with Node's own distributions.
 node_headers() {
 	local prefix
 	for prefix in "${npm_config_nodedir-}" "${1%/*/*}"; do
@@ -156,7 +156,7 @@ node_headers() {
 	die "Node's headers (include/node) are not beside $1: install Node from nodejs.org or NodeSource, which bring them, or set npm_config_nodedir"
 }
 
-# Becomes the command, as root where that is possible: loading BPF programs takes it. Without sudo the command says what it lacks.
+# Execs the command, as root if possible, because loading BPF programs needs root. Without sudo the command reports what it lacks.
 as_root() {
 	if ((EUID != 0)) && have sudo; then
 		exec sudo --preserve-env env "PATH=$PATH" "$@"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The first process of a guest of machine.js, static: it loads modules, puts a throw-away layer over the
-// host's root, runs one command there, and tells how that ended.
+// The first process of a guest of machine.js, statically linked: loads modules, mounts an overlay in memory
+// over the host's root, runs one command there, and reports how it ended.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-// A device of the bus shows up some milliseconds after its driver.
+// A device of the bus appears some milliseconds after its driver.
 #define TRIES 500
 #define PAUSE_US 10000
 
@@ -36,7 +36,7 @@ static void power_off(void)
 		pause();
 }
 
-// One line for the host; `exit N` and `fail WHY` are the last ones.
+// Sends one line to the host. The last line is `exit N` or `fail WHY`.
 __attribute__((format(printf, 1, 2))) static void report(const char *format, ...)
 {
 	char line[512];
@@ -77,7 +77,7 @@ static char *read_file(const char *path, size_t *length)
 	return text;
 }
 
-// The strings of a file, each of which ends with a zero.
+// Reads the strings of a file, each terminated by a zero.
 static char **read_strings(const char *path)
 {
 	size_t length, count = 0;
@@ -126,7 +126,7 @@ static int open_port(int number)
 	return -1;
 }
 
-// What has to be there is; the file systems that a kernel was built without are not.
+// Mounts the required file systems, and the optional ones that the kernel has.
 static void mount_must(const char *source, const char *target, const char *type, unsigned long flags,
                        const char *data)
 {
@@ -141,7 +141,7 @@ static void mount_may(const char *type, const char *target, const char *data)
 		report("note %s on %s: %s", type, target, strerror(errno));
 }
 
-// What the guest writes goes into memory, and with the guest.
+// The guest's writes go to memory and are lost when it ends.
 static void mount_root(void)
 {
 	mkdir("/host", 0755);
@@ -206,7 +206,7 @@ static pid_t start(int out, int err)
 	_exit(127);
 }
 
-// A port blocks while the host is behind; half a line is never lost.
+// Writing to a port blocks while the host is slow, so that no part of a line is lost.
 static void write_all(int fd, const char *bytes, ssize_t length)
 {
 	while (length > 0) {
@@ -218,8 +218,8 @@ static void write_all(int fd, const char *bytes, ssize_t length)
 	}
 }
 
-// Passes on what the command writes, and reaps everybody's orphans. A process that outlives the command and
-// holds its pipes is not waited for.
+// Passes on the command's output, and reaps all orphans. Does not wait for processes that outlive the command
+// and hold its pipes.
 static int follow(pid_t pid, const int from[2], const int to[2])
 {
 	struct pollfd pipes[2] = {{.fd = from[0], .events = POLLIN}, {.fd = from[1], .events = POLLIN}};

@@ -1,4 +1,4 @@
-// What the guest's kernel starts from: a cpio archive with the init, kernel modules, and what to run.
+// Makes the guest's initramfs: a cpio archive with the init, kernel modules, and the command to run.
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ const FOLDER = 0o040755;
 const EXECUTABLE = 0o100755;
 const FILE = 0o100644;
 
-/** cpio's "newc" format, which the kernel unpacks without any compression. */
+/** cpio's "newc" format, uncompressed. */
 function archive(entries) {
   const hex = (value) => value.toString(16).padStart(8, '0');
   const padding = (length) => Buffer.alloc((4 - (length % 4)) % 4);
@@ -21,16 +21,19 @@ function archive(entries) {
   );
 }
 
-/** Zero after each: what init.c reads. */
+/** Terminates each string with a zero, as init.c reads them. */
 const strings = (values) => Buffer.from(values.map((value) => `${value}\0`).join(''));
 
-/** The bytes of a module; Node 20 decompresses neither. */
+/** Returns the bytes of a module, decompressed by a tool: Node 20 supports neither format. */
 function readModule(path) {
   const tool = { xz: 'xz', zst: 'zstd' }[path.split('.').at(-1) ?? ''];
   return tool ? execFileSync(tool, ['-dc', path], { maxBuffer: 1 << 28 }) : readFileSync(path);
 }
 
-/** These modules and what they need, in the order in which they load; what is built in or absent is no file. */
+/**
+ * Returns the files of these modules and their dependencies, in load order. Built-in and absent modules have
+ * no file.
+ */
 function modulesOf(folder, wanted) {
   const known = new Map();
   for (const path of readdirSync(folder, { recursive: true })) {

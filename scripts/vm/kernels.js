@@ -1,4 +1,5 @@
-// Debian's kernels, one of each of its suites, from the mirror that apt uses already. Nothing is installed.
+// Fetches Debian's kernels, one from each suite, from the mirror that apt is configured for. Nothing is
+// installed.
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
@@ -12,22 +13,25 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 
-/** The suite's own kernel, in the flavour for virtual machines. */
+/** The suite's default kernel, in the flavour for virtual machines. */
 export const KERNELS = [
   { name: '5.10', suite: 'bullseye' },
   { name: '6.1', suite: 'bookworm' },
   { name: '6.12', suite: 'trixie' },
-  // Whatever comes next: 7.x.
+  // The next kernel: 7.x.
   { name: 'sid', suite: 'sid' },
 ];
 
-/** Debian's words for them. */
+/** Debian's names of the architectures. */
 const ARCHITECTURES = { x64: 'amd64', arm64: 'arm64' };
-/** What has files of a kernel: 7.x has its modules and its image in packages of their own. */
+/** The packages of a kernel: 7.x has its modules and its image in separate packages. */
 const PARTS = /^linux-(image|binary|modules|base)-\d/;
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
-/** The folder of a kernel, with its image and its modules; fetched at first, and kept in `cache`. */
+/**
+ * Returns the folder of a kernel with its image and modules. It is fetched the first time and kept in
+ * `cache`.
+ */
 export function kernelFolder(name, cache, architecture = 'x64') {
   const kernel = KERNELS.find((one) => one.name === name);
   if (!kernel) throw new Error(`no kernel ${name}: ${KERNELS.map((one) => one.name).join(', ')}`);
@@ -36,23 +40,23 @@ export function kernelFolder(name, cache, architecture = 'x64') {
   return folder;
 }
 
-/** The paths of the image and of the modules. */
+/** Returns the paths of the image and of the modules. */
 export function partsOf(folder) {
-  // From Debian 13 on in usr/, and the image of 7.x with its modules.
+  // Since Debian 13 in usr/; the image of 7.x is beside its modules.
   const base = ['usr/lib/modules', 'lib/modules']
     .map((path) => join(folder, path))
     .find((path) => existsSync(path));
   const [release] = base ? readdirSync(base) : [];
-  if (!base || !release) throw new Error(`${folder} holds no kernel`);
+  if (!base || !release) throw new Error(`no kernel in ${folder}`);
   const modules = join(base, release);
   const image = [join(folder, 'boot', `vmlinuz-${release}`), join(modules, 'vmlinuz')].find((path) =>
     existsSync(path),
   );
-  if (!image) throw new Error(`${folder} holds no vmlinuz`);
+  if (!image) throw new Error(`no vmlinuz in ${folder}`);
   const config = [join(folder, 'boot', `config-${release}`), join(modules, 'config')].find((path) =>
     existsSync(path),
   );
-  if (!config) throw new Error(`${folder} holds no config`);
+  if (!config) throw new Error(`no config in ${folder}`);
   return { image, modules, config, release };
 }
 
@@ -60,7 +64,7 @@ function fetchKernel({ name, suite }, architecture, cache, folder) {
   const meta = `linux-image-cloud-${architecture}`;
   mkdirSync(cache, { recursive: true });
   const work = mkdtempSync(join(cache, 'fetch-'));
-  // apt downloads as the user _apt when it can, and warns when it cannot.
+  // apt downloads as the user _apt if it can, and warns if it cannot.
   chmodSync(work, 0o755);
   try {
     const tried = [];
@@ -86,25 +90,25 @@ function fetchKernel({ name, suite }, architecture, cache, folder) {
         execFileSync('dpkg-deb', ['--extract', join(work, file), tree], { stdio: 'pipe' });
       }
       partsOf(tree);
-      // Another run may have been faster.
+      // Another run may have been first.
       if (!existsSync(folder)) renameSync(tree, folder);
       return;
     }
     throw new Error(
-      `kernel ${name} (Debian's ${suite}) did not come from apt's mirrors:\n${tried.join('\n') || 'there are none'}`,
+      `kernel ${name} (Debian's ${suite}) could not be fetched from apt's mirrors:\n${tried.join('\n') || 'apt has none'}`,
     );
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
 }
 
-/** No host is named here: a machine behind a mirror of its own has told apt. */
+/** No host is named here: the mirrors are those that apt is configured for. */
 function mirrors() {
   const targets = ['indextargets', '--format', '$(REPO_URI)', 'Created-By: Packages'];
   return new Set(execFileSync('apt-get', targets, { encoding: 'utf8' }).split('\n').filter(Boolean));
 }
 
-/** apt with lists of its own: what the machine has and may install stays as it is. */
+/** Runs apt with separate lists: the machine's packages and lists do not change. */
 function aptOf(work, { mirror, suite, architecture }) {
   const sources = join(work, 'sources.list');
   const signed = existsSync(KEYRING) ? ` signed-by=${KEYRING}` : '';

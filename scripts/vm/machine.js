@@ -1,5 +1,5 @@
-// A guest over the host's own root: the same tools, the same Node and the same build, on another kernel; or over a root of another
-// architecture. The files are shared read-only, and what the guest writes is gone with it.
+// Runs a guest on the host's root file system, with the same tools, Node and build on another kernel; or on a
+// root of another architecture. The files are shared read-only, and the guest's writes are lost when it ends.
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -22,9 +22,9 @@ import { initramfs } from './initramfs.js';
 import { partsOf } from './kernels.js';
 
 const INIT = fileURLToPath(new URL('./init.c', import.meta.url));
-/** Debian 12 has it with QEMU, later ones as a package of its own. */
+/** Debian 12 has it in QEMU's package, later versions in a separate one. */
 const VIRTIOFSD = ['/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd'];
-/** For the guest itself, then for the tests: the guest has no modprobe for its own kernel. */
+/** Modules for the guest itself, then for the tests: the guest has no modprobe for its kernel. */
 const MODULES = [
   'virtio_pci',
   'virtio_console',
@@ -47,7 +47,10 @@ const MODULES = [
 const MEGABYTES = 2048;
 const PROCESSORS = 2;
 
-/** What QEMU calls each architecture's machine, the kernel its first serial port, and what compiles init.c for it. */
+/**
+ * For each architecture, QEMU's machine, the kernel's name of the first serial port, and the compiler for
+ * init.c.
+ */
 const ARCHITECTURES = {
   x64: {
     qemu: 'qemu-system-x86_64',
@@ -65,21 +68,21 @@ const ARCHITECTURES = {
   },
 };
 
-/** Whatever happens to this process, what it started ends: even a SIGKILL leaves no guest. */
+/** Ends the children with this process in every case: even a SIGKILL leaves no guest. */
 const WITH_PARENT = ['setpriv', '--pdeathsig', 'KILL'];
 
-/** The guest ended, or never began, without telling how its command went. */
+/** Thrown if the guest ended, or never started, without reporting how its command ended. */
 export class GuestError extends Error {
   name = 'GuestError';
 }
 
 /**
- * Runs a command as root on the kernel in `kernel` (a folder of kernels.js) and answers with its exit status; `out` and `err`
- * get what it writes. Aborting `signal` ends the guest.
+ * Runs a command as root on the kernel in `kernel` (a folder of kernels.js) and returns its exit status;
+ * `out` and `err` receive its output. Aborting `signal` ends the guest.
  *
  * @param {object} options
  * @param {'x64' | 'arm64'} [options.architecture] the kernel's
- * @param {string} [options.root] what the guest has as its root; of another architecture, with the C library's headers
+ * @param {string} [options.root] the guest's root; for another architecture, one with the C library's headers
  */
 export async function runInGuest(options) {
   const { kernel, cache, command, environment, folder, seconds, signal, out, err } = options;
@@ -135,12 +138,12 @@ export async function runInGuest(options) {
       const why = limit.aborted ? `did not end within ${seconds} s` : 'was interrupted';
       throw new GuestError(`the guest ${why}\n${consoleOf(temporary)}`);
     }
-    // The sockets deliver what QEMU had written by its end.
+    // The sockets still deliver QEMU's last output.
     await Promise.all(ports.map(({ ended }) => ended));
     const status = /^exit (\d+)$/m.exec(lines.join(''))?.[1];
     if (status !== undefined) return Number(status);
     const words = [lines.join(''), qemu.log(), consoleOf(temporary)].filter(Boolean).join('\n');
-    throw new GuestError(`the guest ended without a word (QEMU: ${await qemu.ended})\n${words}`);
+    throw new GuestError(`the guest ended without a report (QEMU: ${await qemu.ended})\n${words}`);
   } finally {
     for (const { child } of running) child.kill('SIGKILL');
     await Promise.all([...running].map(({ ended }) => ended));
@@ -151,7 +154,7 @@ export async function runInGuest(options) {
 
 const collect = (lines) => (bytes) => lines.push(bytes.toString());
 
-/** A port of the guest: a socket that QEMU connects to. */
+/** Opens a port of the guest: a socket that QEMU connects to. */
 function listen(path, sink) {
   let connection;
   let finish;
@@ -184,8 +187,9 @@ function qemuArguments({ architecture, image, temporary, socket }) {
     '-device',
     `virtserialport,chardev=port${number},nr=${number}`,
   ]);
-  // Both emulated processors in one thread. With a thread for each, 6.12 panicked twice at a branch of __schedule that it was patching
-  // ("Oops: int3", in probe.test.ts and perf-event.test.ts); it looks like QEMU's, where one still runs what the other has replaced.
+  // Run both emulated processors in one thread. With a thread for each, 6.12 panicked twice at a branch of
+  // __schedule that it was patching ("Oops: int3", in probe.test.ts and perf-event.test.ts). It looks like a
+  // bug of QEMU: one processor runs code that the other replaced.
   return [
     '-M',
     machine,
@@ -235,7 +239,7 @@ function qemuArguments({ architecture, image, temporary, socket }) {
   ];
 }
 
-/** /dev/kvm may be there without working: nested, or with another backend than the processor's. */
+/** /dev/kvm may exist without working: nested, or with another backend than the processor's. */
 function canUseKvm() {
   try {
     accessSync('/dev/kvm', constants.R_OK | constants.W_OK);
@@ -247,11 +251,11 @@ function canUseKvm() {
 
 function virtiofsd() {
   const path = VIRTIOFSD.find(existsSync);
-  if (!path) throw new GuestError('virtiofsd is not on this machine: scripts/setup --vm installs it');
+  if (!path) throw new GuestError('virtiofsd is not installed: run scripts/setup --vm');
   return path;
 }
 
-/** init.c, compiled once for each of its versions and architectures. */
+/** Compiles init.c, once for each of its versions and architectures. */
 function buildInit(cache, architecture, root) {
   const version = createHash('sha256').update(readFileSync(INIT)).digest('hex').slice(0, 12);
   const path = join(cache, `init-${architecture}-${version}`);
@@ -266,7 +270,7 @@ function buildInit(cache, architecture, root) {
   return path;
 }
 
-/** The kernel's last words. */
+/** Returns the end of the kernel's console output. */
 function consoleOf(temporary) {
   const file = join(temporary, 'console');
   return existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(-30).join('\n') : '';

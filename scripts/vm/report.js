@@ -1,11 +1,12 @@
-// What the guests' tests came to. report.d.ts has the types. A file that was to run and of which nothing came, a guest that died, and an error outside of
-// every test are each a failed test: nothing that is missing looks like nothing to report.
+// Reports the results of the guests' tests; report.d.ts has the types. A selected file without results, a
+// guest that died, and an error outside of all tests each count as a failed test, so that missing results are
+// never taken for success.
 
 export const MARK = 'vm-report ';
 
 /**
- * The report of one guest: `lines` are those of test/vm/guest-reporter.ts, `status` that of vitest, `failure` why the guest
- * itself failed.
+ * Makes the report of one guest. `lines` are from test/vm/guest-reporter.ts, `status` is vitest's exit
+ * status, and `failure` is the reason if the guest itself failed.
  */
 export function kernelReport({ kernel, release, selected, lines, status, failure, seconds }) {
   const files = lines.filter((line) => line.file !== undefined);
@@ -17,13 +18,12 @@ export function kernelReport({ kernel, release, selected, lines, status, failure
   for (const file of selected) {
     if (files.some((one) => one.file === file && one.tests.length > 0)) continue;
     const started = lines.some((line) => line.started === file);
-    whole.push(failed(file, started ? 'it did not come to its end' : 'it did not run'));
+    whole.push(failed(file, started ? 'it did not finish' : 'it did not run'));
   }
-  if (failure === undefined && !end)
-    whole.push(failed('vitest', `it did not come to its end: status ${status}`));
+  if (failure === undefined && !end) whole.push(failed('vitest', `it did not finish: status ${status}`));
   const told = [...files.flatMap(({ tests }) => tests), ...whole].some(({ state }) => state === 'failed');
   if (failure === undefined && status !== 0 && !told) {
-    whole.push(failed('vitest', `it ended with status ${status}, and no test failed`));
+    whole.push(failed('vitest', `it exited with status ${status}, but no test failed`));
   }
   return {
     kernel,
@@ -33,7 +33,10 @@ export function kernelReport({ kernel, release, selected, lines, status, failure
   };
 }
 
-/** What is known of a kernel after a run of some files: theirs is new, and that of others stays, if it was the same kernel. */
+/**
+ * Merges a run of some files into the known results of a kernel: other files keep their results if the kernel
+ * is the same.
+ */
 export function merge(known, report) {
   if (known?.release !== report.release) return report;
   const told = new Set(['', ...report.files.map(({ file }) => file)]);
@@ -41,11 +44,11 @@ export function merge(known, report) {
   return { ...report, files: [...kept, ...report.files].sort((a, b) => (a.file < b.file ? -1 : 1)) };
 }
 
-/** Passed, failed and skipped tests of several reports. */
+/** Counts the passed, failed and skipped tests of several reports. */
 export function sum(reports) {
   const count = { passed: 0, failed: 0, skipped: 0 };
   for (const { state } of reports.flatMap(({ files }) => files.flatMap(({ tests }) => tests))) {
-    // A state that we do not know is not a success.
+    // An unknown state is not a success.
     count[state in count ? state : 'failed']++;
   }
   return count;
@@ -54,7 +57,7 @@ export function sum(reports) {
 export const summary = ({ passed, failed, skipped }) =>
   `${passed} passed, ${failed} failed, ${skipped} skipped`;
 
-/** One line for a file, and what failed in it. */
+/** Returns a line for a file, and lines for its failed and skipped tests. */
 export function fileLines({ file, seconds, tests }) {
   const count = sum([{ files: [{ tests }] }]);
   const skips = tests.filter(({ state }) => state === 'skipped').map(({ name }) => `      skipped: ${name}`);
@@ -70,9 +73,9 @@ export function fileLines({ file, seconds, tests }) {
 
 const indent = (text) => text.replace(/^/gm, '        ');
 
-/** Reads marked lines out of a stream; what else is in it goes to `other`. */
+/** Reads the marked lines of a stream; passes the others to `other`. */
 export function lineReader(onReport, other) {
-  // A character may be cut in two.
+  // A character may be split over two chunks.
   const decoder = new TextDecoder();
   let text = '';
   const one = (line) => {

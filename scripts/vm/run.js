@@ -1,4 +1,4 @@
-// npm run test:vm: the kernel tests on Debian's kernels, with this tree's own build.
+// npm run test:vm: runs the kernel tests on Debian's kernels, with this tree's build.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -16,23 +16,23 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')
 const CACHE = join(ROOT, '.cache', 'vm');
 const REPORTS = join(CACHE, 'reports');
 const USAGE = `npm run test:vm -- [KERNEL...] [OPTION...]
-  KERNEL           ${KERNELS.map(({ name, suite }) => `${name} (${suite})`).join(', ')}; all without one.
+  KERNEL           ${KERNELS.map(({ name, suite }) => `${name} (${suite})`).join(', ')}; default: all.
                    own: this machine's kernel, without a guest
   --files FILE...  these test files instead of the selection
   --short          the selection of npm test
   --all            every kernel test
   --name PATTERN   only tests whose name matches
   --minutes N      time limit of one guest (40)
-  --list           what would run
-  --docs           then write the table of docs/kernel-support.md from the last report of each kernel
-  -- COMMAND...    run that in the guest instead, for a look around`;
+  --list           print what would run
+  --docs           afterwards write the table of docs/kernel-support.md from the last report of each kernel
+  -- COMMAND...    run this command in the guest instead of the tests`;
 
 const PAGE = join(ROOT, 'docs', 'kernel-support.md');
 
-/** This machine's own kernel: a column of the table. */
+/** This machine's kernel, which has a column in the table. */
 const OWN = 'own';
 
-/** What is known of a kernel: of each file its last run. */
+/** Returns the known results of a kernel: the last run of each file. */
 function known(kernel) {
   const file = join(REPORTS, `${kernel}.json`);
   return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined;
@@ -48,7 +48,7 @@ function allKnown() {
   return [...KERNELS.map(({ name }) => name), OWN].map(known).filter((report) => report !== undefined);
 }
 
-/** An emulated processor is that many times slower; with KVM the limits are merely generous. */
+/** An emulated processor is this many times slower; with KVM the limits are just generous. */
 const SLOWNESS = 20;
 
 function parse(argv) {
@@ -85,7 +85,7 @@ function parse(argv) {
   }
   for (const file of files) if (!existsSync(join(ROOT, file))) throw new Error(`no file ${file}\n${USAGE}`);
   if (!(Number(values.minutes) > 0))
-    throw new Error(`--minutes ${values.minutes} is no number of minutes\n${USAGE}`);
+    throw new Error(`Expected a number of minutes for --minutes but received ${values.minutes}\n${USAGE}`);
   const which = values.all ? 'all' : values.short ? 'short' : 'usual';
   return {
     ...values,
@@ -95,7 +95,7 @@ function parse(argv) {
   };
 }
 
-/** The environment of the tests: as npm test's, but for what belongs to this process or to another build. */
+/** The environment of the tests: that of npm test, without variables of this process or of another build. */
 function environmentOf(slowness = SLOWNESS) {
   const { PATH = '', HOME = '/root', LANG = 'C.UTF-8' } = process.env;
   return { PATH, HOME, LANG, CI: '1', NODE_EBPF_TEST_SLOWNESS: `${slowness}` };
@@ -112,11 +112,11 @@ async function runHere({ command: [file, ...args], signal, out, err }) {
   return status;
 }
 
-/** Runs vitest's command on a kernel; the guest's environment is not this process's. */
+/** Runs vitest on a kernel. The guest does not get this process's environment. */
 function runOn(kernel, { command, minutes, ...rest }) {
   if (kernel === OWN) return runHere({ command, ...rest });
   const folder = kernelFolder(kernel, CACHE);
-  // libbpf and bpftool look for the kernel's configuration there.
+  // libbpf and bpftool read the kernel's configuration there.
   const first = ['sh', '-ec', 'cp "$0" "/boot/config-$(uname -r)"; exec "$@"', partsOf(folder).config];
   return runInGuest({
     kernel: folder,
@@ -181,7 +181,7 @@ async function main() {
       interrupt.abort();
     });
   }
-  // npm test's part of this ends with vitest, however that ended.
+  // As a part of npm test, this ends with vitest, however vitest ended.
   if (options['with-parent']) process.stdin.on('close', () => interrupt.abort()).resume();
   const interrupted = () => (ended === 'SIGINT' ? 130 : 143);
   if (options.command.length > 0) {
@@ -198,7 +198,7 @@ async function main() {
       `  ${kernel} (${report.release}): ${summary(sum([report]))}, ${Math.round(report.seconds)} s`,
     );
     reports.push(report);
-    // Of a file of which only some tests ran nothing is known.
+    // A run of only some tests of a file says nothing about the file.
     if (!options.name) keep(report);
   }
   if (options.json) writeFileSync(options.json, `${JSON.stringify(reports)}\n`);
@@ -209,7 +209,7 @@ async function main() {
   return count.failed > 0 || count.passed === 0 ? 1 : 0;
 }
 
-/** A command in place of the tests. */
+/** Runs a command instead of the tests. */
 async function look({ kernels: [kernel], command, minutes }, signal) {
   const out = (bytes) => process.stdout.write(bytes);
   const err = (bytes) => process.stderr.write(bytes);
@@ -222,5 +222,5 @@ async function look({ kernels: [kernel], command, minutes }, signal) {
 }
 
 process.exitCode = await main();
-// It stays open as long as who started this does.
+// Standard input stays open as long as the parent process.
 process.stdin.destroy();

@@ -1,24 +1,25 @@
-// Which of test/kernel/ run in a guest. An emulated processor is ten to twenty times slower than the machine's own: what a test
-// asks of this library's JavaScript alone, or of time and memory, is left to npm test.
+// Selects the files of test/kernel/ that run in a guest. An emulated processor is ten to twenty times slower
+// than the real one, so tests of JavaScript only, or of time and memory, run only in npm test.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 const FOLDER = 'test/kernel';
 
-/** Every other file runs, and each that is added; --all has these too. */
+/** All other files run, including new ones; --all runs these too. */
 const LEFT_OUT = [
-  // Validation, messages, metrics, pages and the command line: JavaScript, the same on every kernel.
+  // Validation, messages, metrics, pages and the command line: JavaScript that is the same on every kernel.
   /^((cli|docs|metrics|object-file|serve)\/|loader\/(faults|limits)$)/,
-  // Thousands of operations against a model; minutes each on an emulated processor.
+  // Thousands of operations against a model: minutes each on an emulated processor.
   /^map\/(?!struct-ops$)/,
-  // Some two hundred worlds, each with a namespace and its own processes: twenty minutes. tc asks what differs between kernels.
+  // Some two hundred tests, each with its own namespace and processes: twenty minutes. tc tests what differs
+  // between kernels.
   /^semantics\/(?!tc$)/,
   /^kernel\/privileges$/,
 ];
 
 /**
- * For npm test: the main paths, and what the machine's own kernel may lack. A file that is not there yet is taken up when it
- * is.
+ * The selection of npm test: the main paths, and features that this machine's kernel may lack. Files that do
+ * not exist yet are added when they do.
  */
 const SHORT = ['kernel/features', 'attach/probes', 'link/link', 'object/object', 'attach/socket'];
 

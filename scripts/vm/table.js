@@ -1,10 +1,14 @@
-// docs/kernel-support.md's table: what the last runs' tests say of each feature on each kernel.
+// Writes the table of docs/kernel-support.md: the results of each feature's tests on each kernel, from the
+// last runs.
 import { readFileSync, writeFileSync } from 'node:fs';
 
 export const BEGIN = '<!-- npm run test:vm -- --docs writes from here -->';
 export const END = '<!-- to here -->';
 
-/** What tests prove without saying so: by file and name. The features of test/helpers/features.ts follow, by their tests' own word. */
+/**
+ * Rows whose tests are found by file and name. The features of test/helpers/features.ts follow, which their
+ * tests name.
+ */
 const ROWS = [
   { label: 'XDP, native and generic', file: 'programs/xdp-counter', name: /on an interface/ },
   { label: 'XDP by a bpf_link', file: 'link/link', name: /./ },
@@ -29,7 +33,7 @@ const LABELS = {
   'test runs that refuse short frames': 'test runs reject short frames',
 };
 
-/** One cell: of tests that were skipped, what their names say. */
+/** Returns one cell of the table. For skipped tests it is the reason in their names. */
 export function cell(tests) {
   if (tests.length === 0) return '';
   if (tests.some(({ state }) => state === 'failed')) return 'FAILS';
@@ -66,7 +70,7 @@ export function table(reports) {
   ].join('\n');
 }
 
-/** What is between the marks is ours, and nothing else. */
+/** Writes the table between the marks and leaves the rest of the file alone. */
 export function writeTable(file, reports) {
   const page = readFileSync(file, 'utf8');
   const [before, rest] = page.split(BEGIN);

@@ -64,7 +64,7 @@ describe('what a guest came to', () => {
     const report = reportOf([{ started: FILE }], { failure: 'panic', selected });
     expect(report.files.at(-1)?.tests.map(({ name, error }) => [name, error])).toEqual([
       ['the guest', 'panic'],
-      [FILE, 'it did not come to its end'],
+      [FILE, 'it did not finish'],
       ['test/kernel/attach/tc.test.ts', 'it did not run'],
     ]);
   });
