@@ -2,7 +2,6 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadObjectSync } from '../../lib/object/object.ts';
 import { XdpCounter } from '../../lib/programs/xdp-counter.ts';
 import { endChildren, runModule } from '../helpers/child.ts';
-import { LONG } from '../helpers/extent.ts';
 import {
   assertNothingLeft,
   fdCount,
@@ -15,7 +14,7 @@ import { createNetns, type Netns } from '../helpers/netns.ts';
 import { shippedObject, testObject } from '../helpers/objects.ts';
 import { filtersOf, qdiscOf } from '../helpers/tc.ts';
 
-const CYCLES = LONG ? 1000 : 500;
+const CYCLES = 1000;
 const WARM_UP = 100;
 const MIB = 1024 * 1024;
 

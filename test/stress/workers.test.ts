@@ -7,9 +7,9 @@ import { shippedObject, testObject } from '../helpers/objects.ts';
 import { seedOf, xorshift } from '../helpers/random.ts';
 import { filtersOf, tcxOf } from '../helpers/tc.ts';
 
-const WORKERS = LONG ? 500 : 100;
+const WORKERS = LONG ? 500 : 200;
 /** Memory is read after each batch; the first one warms up. */
-const BATCH = LONG ? 50 : 20;
+const BATCH = 50;
 /** At a time, each with a veth pair of its own: a hook that a dead one still held would be EBUSY to the next. */
 const LANES = 4;
 const MIB = 1024 * 1024;
