@@ -8,8 +8,8 @@ const run = (...args: string[]) => spawnSync(process.execPath, [RUN, ...args], {
 it.each([
   ['no kernel 2.4', ['2.4']],
   ['no file tc', ['6.12', '--files', 'tc']],
-  ['no number of minutes', ['6.12', '--minutes', 'soon']],
-])('test:vm boots nothing where there is %s', (words, args) => {
+  ['Expected a number of minutes for --minutes but received soon', ['6.12', '--minutes', 'soon']],
+])('test:vm boots nothing and says: %s', (words, args) => {
   const { status, stdout, stderr } = run(...args);
   expect([status, stdout]).toEqual([2, '']);
   expect(stderr).toContain(words);
